@@ -1,0 +1,2 @@
+// Package wire encodes and decodes the msgpack bodies of control messages.
+package wire
