@@ -1,0 +1,269 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// MaxBrokers bounds a local cluster.
+const MaxBrokers = 7
+
+// Broker is one broker process.
+type Broker struct {
+	ID        int    `json:"id"`
+	PID       int    `json:"pid"`        // 0: not running
+	StartTime uint64 `json:"start_time"` // of the process, in kernel clock ticks since boot
+	Listen    string `json:"listen"`
+	Raft      string `json:"raft"`
+	Admin     string `json:"admin"`
+}
+
+// Spec says what to start.
+type Spec struct {
+	Dir     string            // created if missing; must not hold a cluster
+	Brokers int               // 1 to MaxBrokers
+	Binary  string            // path of trunklined
+	Config  map[string]string // more keys for every broker, like "log.level"
+}
+
+// Cluster is a set of local broker processes.
+type Cluster struct {
+	dir string
+
+	mu    sync.Mutex
+	state state // guarded by mu
+}
+
+type state struct {
+	Context string            `json:"context"`
+	Binary  string            `json:"binary"`
+	Config  map[string]string `json:"config,omitempty"`
+	Brokers []Broker          `json:"brokers"`
+}
+
+// ErrNoCluster says that a directory holds no cluster.
+var ErrNoCluster = errors.New("no local cluster there")
+
+// Up creates a cluster in spec.Dir, starts its brokers and waits until all are ready. What was started is
+// stopped again if that fails.
+func Up(ctx context.Context, spec Spec) (*Cluster, error) {
+	c, err := create(spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range c.state.Brokers {
+		if err := c.spawn(b.ID); err != nil {
+			return nil, errors.Join(err, c.killAll())
+		}
+	}
+	for _, b := range c.state.Brokers {
+		if err := c.WaitReady(ctx, b.ID); err != nil {
+			return nil, errors.Join(err, c.killAll())
+		}
+	}
+	return c, nil
+}
+
+func create(spec Spec) (*Cluster, error) {
+	if spec.Brokers < 1 || spec.Brokers > MaxBrokers {
+		return nil, fmt.Errorf("a local cluster has 1 to %d brokers, not %d", MaxBrokers, spec.Brokers)
+	}
+	dir, err := filepath.Abs(spec.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("directory %s: %w", spec.Dir, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cluster.json")); err == nil {
+		return nil, fmt.Errorf("%s holds a cluster already: use `trunkline local start ID`, or `local down` to remove it", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	binary, err := filepath.Abs(spec.Binary)
+	if err != nil {
+		return nil, fmt.Errorf("binary %s: %w", spec.Binary, err)
+	}
+	brokers, err := allocate(spec.Brokers)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{dir: dir, state: state{
+		Context: filepath.Join(dir, "context.json"), Binary: binary, Config: spec.Config, Brokers: brokers,
+	}}
+	if err := c.writeFiles(); err != nil {
+		return nil, err
+	}
+	return c, c.save()
+}
+
+// Open returns the cluster that lives in dir.
+func Open(dir string) (*Cluster, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("directory %s: %w", dir, err)
+	}
+	text, err := os.ReadFile(filepath.Join(abs, "cluster.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w: start one with `trunkline local up --dir %s`", abs, ErrNoCluster, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	c := &Cluster{dir: abs}
+	if err := json.Unmarshal(text, &c.state); err != nil {
+		return nil, fmt.Errorf("%s/cluster.json is damaged: %w", abs, err)
+	}
+	return c, nil
+}
+
+// Context returns the path of the file that tells clients how to connect.
+func (c *Cluster) Context() string { return c.state.Context }
+
+// Dir returns the cluster's directory.
+func (c *Cluster) Dir() string { return c.dir }
+
+// Brokers returns all brokers; PID is 0 for one that does not run.
+func (c *Cluster) Brokers() []Broker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Broker, len(c.state.Brokers))
+	for i, b := range c.state.Brokers {
+		if !alive(b.PID, b.StartTime) {
+			b.PID, b.StartTime = 0, 0
+		}
+		out[i] = b
+	}
+	return out
+}
+
+// Broker returns one broker.
+func (c *Cluster) Broker(id int) (Broker, error) {
+	for _, b := range c.Brokers() {
+		if b.ID == id {
+			return b, nil
+		}
+	}
+	return Broker{}, fmt.Errorf("there is no broker %d: this cluster has 1 to %d", id, len(c.state.Brokers))
+}
+
+// Kill ends a broker with SIGKILL and waits until the process is gone.
+func (c *Cluster) Kill(ctx context.Context, id int) error {
+	return c.end(ctx, id, syscall.SIGKILL, 10*time.Second)
+}
+
+// Stop asks a broker to drain and exit (SIGTERM) and waits until it did.
+func (c *Cluster) Stop(ctx context.Context, id int) error {
+	return c.end(ctx, id, syscall.SIGTERM, 30*time.Second)
+}
+
+// Pause stops a broker's process where it is (SIGSTOP).
+func (c *Cluster) Pause(id int) error { return c.signal(id, syscall.SIGSTOP) }
+
+// Resume lets a paused broker go on (SIGCONT).
+func (c *Cluster) Resume(id int) error { return c.signal(id, syscall.SIGCONT) }
+
+// Start starts a broker that does not run and waits until it is ready.
+func (c *Cluster) Start(ctx context.Context, id int) error {
+	if err := c.Spawn(id); err != nil {
+		return err
+	}
+	return c.WaitReady(ctx, id)
+}
+
+// Spawn starts a broker that does not run and returns at once.
+func (c *Cluster) Spawn(id int) error {
+	b, err := c.Broker(id)
+	if err != nil {
+		return err
+	}
+	if b.PID != 0 {
+		return fmt.Errorf("broker %d runs already (pid %d)", id, b.PID)
+	}
+	return c.spawn(id)
+}
+
+// Down stops every broker, gracefully within ctx and then by SIGKILL, and removes the directory.
+func (c *Cluster) Down(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, b := range c.Brokers() {
+		if b.PID == 0 {
+			continue
+		}
+		wg.Go(func() {
+			if c.Resume(b.ID) != nil || c.Stop(ctx, b.ID) != nil {
+				_ = c.Kill(context.WithoutCancel(ctx), b.ID) // killAll below reports one that survives
+			}
+		})
+	}
+	wg.Wait()
+	if err := c.killAll(); err != nil {
+		return err
+	}
+	return os.RemoveAll(c.dir)
+}
+
+// killAll ends whatever still runs.
+func (c *Cluster) killAll() error {
+	var errs []error
+	for _, b := range c.Brokers() {
+		if b.PID != 0 {
+			errs = append(errs, c.Kill(context.Background(), b.ID))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Cluster) signal(id int, sig syscall.Signal) error {
+	b, err := c.Broker(id)
+	if err != nil {
+		return err
+	}
+	if b.PID == 0 {
+		return fmt.Errorf("broker %d does not run: start it with `trunkline local start %d`", id, id)
+	}
+	if err := syscall.Kill(b.PID, sig); err != nil {
+		return fmt.Errorf("signal broker %d (pid %d): %w", id, b.PID, err)
+	}
+	return nil
+}
+
+// end signals a broker and waits until its process is gone, at most limit.
+func (c *Cluster) end(ctx context.Context, id int, sig syscall.Signal, limit time.Duration) error {
+	b, err := c.Broker(id)
+	if err != nil {
+		return err
+	}
+	if err := c.signal(id, sig); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for alive(b.PID, b.StartTime) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("broker %d (pid %d) still runs after %v: %w", id, b.PID, sig, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) save() error {
+	text, err := json.MarshalIndent(c.state, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	tmp := filepath.Join(c.dir, "cluster.json.tmp")
+	if err := os.WriteFile(tmp, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	return os.Rename(tmp, filepath.Join(c.dir, "cluster.json"))
+}

@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Ports are taken below the kernel's ephemeral range (32768 and up), or a client's socket might hold the
+// port of a broker that was killed when it starts again.
+const (
+	portLow  = 15000
+	portHigh = 32000
+)
+
+// allocate picks free ports for n brokers.
+func allocate(n int) ([]Broker, error) {
+	var held []io.Closer
+	defer func() {
+		for _, h := range held {
+			_ = h.Close()
+		}
+	}()
+	take := func(network string) (string, error) {
+		for range 1000 {
+			addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(portLow+rand.IntN(portHigh-portLow)))
+			h, err := hold(network, addr)
+			if err == nil {
+				held = append(held, h)
+				return addr, nil
+			}
+		}
+		return "", fmt.Errorf("no free %s port between %d and %d on 127.0.0.1", network, portLow, portHigh)
+	}
+	brokers := make([]Broker, n)
+	for i := range brokers {
+		b := &brokers[i]
+		b.ID = i + 1
+		var errs [3]error
+		b.Listen, errs[0] = take("udp")
+		b.Raft, errs[1] = take("tcp")
+		b.Admin, errs[2] = take("tcp")
+		if err := errors.Join(errs[:]...); err != nil {
+			return nil, err
+		}
+	}
+	return brokers, nil
+}
+
+func hold(network, addr string) (io.Closer, error) {
+	if network == "udp" {
+		return net.ListenPacket(network, addr) //nolint:noctx // a bind does not block
+	}
+	return net.Listen(network, addr) //nolint:noctx // a bind does not block
+}
+
+// writeFiles writes context.json and the configuration of every broker.
+func (c *Cluster) writeFiles() error {
+	pki := filepath.Join(c.dir, "pki")
+	var addrs []string
+	var members []map[string]any
+	for _, b := range c.state.Brokers {
+		addrs = append(addrs, b.Listen)
+		members = append(members, map[string]any{"id": b.ID, "listen": b.Listen, "raft": b.Raft, "admin": b.Admin})
+	}
+	text, err := json.MarshalIndent(map[string]any{"brokers": addrs, "ca": filepath.Join(pki, "ca.pem")}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("context: %w", err)
+	}
+	if err := os.WriteFile(c.state.Context, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("context: %w", err)
+	}
+	for _, b := range c.state.Brokers {
+		dir := c.brokerDir(b.ID)
+		conf := map[string]any{
+			"cluster": "local", "broker": b.ID, "data_dir": filepath.Join(dir, "data"),
+			"members": members, "tls": map[string]any{"dev_dir": pki},
+		}
+		for _, key := range slices.Sorted(maps.Keys(c.state.Config)) {
+			setKey(conf, key, c.state.Config[key])
+		}
+		text, err := yaml.Marshal(conf)
+		if err != nil {
+			return fmt.Errorf("broker %d: %w", b.ID, err)
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("broker %d: %w", b.ID, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "trunkline.yaml"), text, 0o600); err != nil {
+			return fmt.Errorf("broker %d: %w", b.ID, err)
+		}
+	}
+	return nil
+}
+
+// setKey sets "a.b" in nested maps.
+func setKey(conf map[string]any, key, value string) {
+	for {
+		head, rest, nested := strings.Cut(key, ".")
+		if !nested {
+			conf[head] = yamlScalar(value)
+			return
+		}
+		sub, ok := conf[head].(map[string]any)
+		if !ok {
+			sub = map[string]any{}
+			conf[head] = sub
+		}
+		conf, key = sub, rest
+	}
+}
+
+// yamlScalar lets numbers stay numbers in the file.
+func yamlScalar(s string) any {
+	var v any
+	if yaml.Unmarshal([]byte(s), &v) != nil {
+		return s
+	}
+	return v
+}

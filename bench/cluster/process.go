@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// spawn starts broker id in a session of its own, so that it outlives this process and does not get
+// the terminal's signals. Its log is appended to broker-N/log.
+func (c *Cluster) spawn(id int) error {
+	dir := c.brokerDir(id)
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("broker %d: %w", id, err)
+	}
+	defer func() { _ = log.Close() }() // the child has its own descriptor
+
+	cmd := exec.Command(c.state.Binary, "--config", filepath.Join(dir, "trunkline.yaml")) //nolint:noctx // outlives any context
+	cmd.Dir = dir
+	cmd.Env = brokerEnv(os.Environ())
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("broker %d: start %s: %w", id, c.state.Binary, err)
+	}
+	go func() { _ = cmd.Wait() }() // reaps; ends with the process, whose state callers read from /proc
+
+	_, start, err := procState(cmd.Process.Pid)
+	if err != nil {
+		return fmt.Errorf("broker %d ended at once: see %s", id, log.Name())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.state.Brokers {
+		if b := &c.state.Brokers[i]; b.ID == id {
+			b.PID, b.StartTime = cmd.Process.Pid, start
+		}
+	}
+	return c.save()
+}
+
+// brokerEnv drops keys of the environment that would override the broker's file.
+func brokerEnv(environ []string) []string {
+	var out []string
+	for _, kv := range environ {
+		if !strings.HasPrefix(kv, "TRUNKLINE_") {
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
+// WaitReady waits until broker id says that it is ready to serve.
+func (c *Cluster) WaitReady(ctx context.Context, id int) error {
+	b, err := c.Broker(id)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	last := errors.New("not asked yet")
+	for {
+		if last = ready(ctx, b.Admin); last == nil {
+			return nil
+		}
+		if now, err := c.Broker(id); err == nil && now.PID == 0 {
+			return fmt.Errorf("broker %d ended while starting: %s", id, c.lastLine(id))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("broker %d is not ready (%w): %w; last log line: %s", id, last, ctx.Err(), c.lastLine(id))
+		case <-tick.C:
+		}
+	}
+}
+
+func ready(ctx context.Context, admin string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(body)))
+	}
+	return nil
+}
+
+// lastLine returns the last line of a broker's log, for error messages.
+func (c *Cluster) lastLine(id int) string {
+	text, err := os.ReadFile(filepath.Join(c.brokerDir(id), "log"))
+	if err != nil {
+		return err.Error()
+	}
+	text = bytes.TrimSpace(text)
+	return string(text[bytes.LastIndexByte(text, '\n')+1:])
+}
+
+// Log returns the path of a broker's log.
+func (c *Cluster) Log(id int) string { return filepath.Join(c.brokerDir(id), "log") }
+
+func (c *Cluster) brokerDir(id int) string {
+	return filepath.Join(c.dir, "broker-"+strconv.Itoa(id))
+}
+
+// alive reports whether the process with that pid and start time runs. A zombie does not.
+func alive(pid int, startTime uint64) bool {
+	if pid == 0 {
+		return false
+	}
+	st, start, err := procState(pid)
+	return err == nil && start == startTime && st != 'Z' && st != 'X'
+}
+
+// procState reads state and start time (field 22) from /proc/PID/stat. The second field is a name in
+// parentheses that may itself hold spaces and parentheses.
+func procState(pid int) (state byte, start uint64, err error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return 0, 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	const stateField, startField = 0, 19 // counted after the name
+	if len(fields) <= startField {
+		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
+	}
+	start, err = strconv.ParseUint(fields[startField], 10, 64)
+	return fields[stateField][0], start, err
+}
