@@ -1,0 +1,31 @@
+package storefs
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// startWriteback queues the dirty pages of the range for writing. File systems that do not know the call
+// (some network and FUSE ones) just go without: it is a hint.
+func startWriteback(f *os.File, off, n int64) error {
+	err := unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL),
+		errors.Is(err, unix.ESPIPE):
+		return nil
+	}
+	return os.NewSyscallError("sync_file_range", err)
+}
+
+// FreeBytes returns how many bytes an ordinary user may still write to the file system that holds dir.
+func FreeBytes(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}

@@ -1,0 +1,21 @@
+//go:build unix && !linux
+
+package storefs
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// startWriteback has no counterpart outside Linux.
+func startWriteback(*os.File, int64, int64) error { return nil }
+
+// FreeBytes returns how many bytes an ordinary user may still write to the file system that holds dir.
+func FreeBytes(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return uint64(st.Bavail) * uint64(st.Bsize), nil
+}
