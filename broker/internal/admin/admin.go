@@ -1,0 +1,108 @@
+// Package admin serves a broker's HTTP endpoints for operators:
+//
+//	/livez        200 while the process runs
+//	/readyz       200 when the broker serves, 503 with the reason when not
+//	/metrics      Prometheus
+//	/debug/pprof  profiles, only to callers on the loopback interface
+//
+// It reads state through the functions in Config and changes nothing. Requests are bounded by read, write
+// and header limits; it holds no queue.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Config says what to serve.
+type Config struct {
+	Listen   string                // TCP address
+	Ready    func() error          // nil when ready, otherwise the reason; must not block
+	Gatherer prometheus.Gatherer   // metrics
+	Register prometheus.Registerer // where the handler counts its own errors; may be nil
+	Log      *slog.Logger
+}
+
+// Server is a running admin server.
+type Server struct {
+	http *http.Server
+	addr string
+	done chan struct{}
+}
+
+// Start binds the address and serves until Close.
+func Start(cfg Config) (*Server, error) {
+	ln, err := net.Listen("tcp", cfg.Listen) //nolint:noctx // a bind does not block
+	if err != nil {
+		return nil, fmt.Errorf("admin_listen: %w", err)
+	}
+	s := &Server{
+		addr: ln.Addr().String(),
+		done: make(chan struct{}),
+		http: &http.Server{
+			Handler: handler(cfg), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+			IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		},
+	}
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			cfg.Log.Error("admin server stopped", "error", err)
+		}
+	}()
+	return s, nil
+}
+
+func handler(cfg Config) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := cfg.Ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{Registry: cfg.Register}))
+	mux.Handle("/debug/pprof/", loopbackOnly(http.HandlerFunc(pprof.Index)))
+	mux.Handle("/debug/pprof/profile", loopbackOnly(http.HandlerFunc(pprof.Profile)))
+	mux.Handle("/debug/pprof/trace", loopbackOnly(http.HandlerFunc(pprof.Trace)))
+	mux.Handle("/debug/pprof/symbol", loopbackOnly(http.HandlerFunc(pprof.Symbol)))
+	return mux
+}
+
+// loopbackOnly refuses callers from other machines: a profile shows memory.
+func loopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			http.Error(w, "profiles are served on the loopback interface only", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Addr returns the bound address.
+func (s *Server) Addr() string { return s.addr }
+
+// Close stops the server; requests under way have a second to end. Idempotent.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	<-s.done
+	return err
+}

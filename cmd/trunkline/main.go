@@ -1,0 +1,42 @@
+// Command trunkline is the operator's tool: it runs local clusters, manages topics, shows the state of a cluster, and
+// publishes and reads records.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "trunkline:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop was called
+	}
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "trunkline",
+		Short: "Run, manage and try Trunkline clusters",
+		Example: `  trunkline local up --dir /tmp/tl --brokers 3
+  export TRUNKLINE_CONTEXT=/tmp/tl/context.json
+  trunkline topic create calls --partitions 8 --replicas 3
+  seq 1 1000 | trunkline pub calls
+  trunkline sub calls --subscription demo --from earliest --idle-exit 2s`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	var contextFile string
+	cmd.PersistentFlags().StringVar(&contextFile, "context", os.Getenv("TRUNKLINE_CONTEXT"),
+		"file that says how to reach the cluster (default $TRUNKLINE_CONTEXT)")
+	cmd.AddCommand(localCommand(), topicCommand(&contextFile), clusterCommand(&contextFile), pubCommand(&contextFile), subCommand(&contextFile))
+	return cmd
+}
