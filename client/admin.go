@@ -1,0 +1,140 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// Admin holds the administrative calls of a Client. Every call retries on other brokers until ctx ends.
+type Admin struct{}
+
+// TopicSpec describes a topic to create.
+type TopicSpec struct {
+	Partitions int // default 1
+	Replicas   int // default 1
+	TopicConfig
+}
+
+// TopicConfig is what can be altered later. Zero is no limit, or the broker's default.
+type TopicConfig struct {
+	Retention      time.Duration // remove records older than this
+	RetentionBytes uint64        // per partition
+	SegmentBytes   uint64
+}
+
+// TopicChange alters a topic. Nil fields stay as they are.
+type TopicChange struct {
+	Partitions     *int // only more than now
+	Retention      *time.Duration
+	RetentionBytes *uint64
+	SegmentBytes   *uint64
+}
+
+// Topic is a topic's metadata.
+type Topic struct {
+	ID         protocol.TopicID
+	Name       string
+	Config     TopicConfig
+	Partitions []TopicPartition // index is the partition
+}
+
+// TopicPartition is the placement of one partition and who leads it.
+type TopicPartition struct {
+	Partition protocol.Partition
+	Leader    protocol.BrokerID // 0: none known
+	Epoch     protocol.Epoch
+	Replicas  []protocol.BrokerID
+}
+
+// TopicDescription is a topic with the state of its replicas.
+type TopicDescription struct {
+	ID         protocol.TopicID
+	Name       string
+	Config     TopicConfig
+	Partitions []PartitionDescription
+}
+
+// PartitionDescription is one partition: offsets are the leader's, or the best known without one.
+type PartitionDescription struct {
+	TopicPartition
+	Start  protocol.Offset
+	Next   protocol.Offset
+	Bytes  uint64
+	States []ReplicaState // one per replica, same order as Replicas
+}
+
+// ReplicaState is one replica as its broker sees it.
+type ReplicaState struct {
+	Broker  protocol.BrokerID
+	Err     error // the broker did not answer; the rest is zero
+	Leading bool
+	Start   protocol.Offset
+	Next    protocol.Offset
+	Bytes   uint64
+	Applied uint64
+}
+
+// SubscriptionState is the cursor of a subscription on one partition.
+type SubscriptionState struct {
+	Subscription string
+	Partition    protocol.Partition
+	Cursor       protocol.Offset
+	Activation   protocol.Activation
+	Active       string // consumer, empty if none
+	Consumers    []string
+}
+
+// BrokerStatus is what one broker says of itself and of the others.
+type BrokerStatus struct {
+	Broker
+	Err             error // it did not answer; the rest is zero
+	Cluster         string
+	Version         string
+	Uptime          time.Duration
+	MetadataVersion uint64
+	MetadataLeader  protocol.BrokerID
+	Replicas        int
+	Leading         int
+	Draining        bool
+	Peers           []PeerStatus
+}
+
+// PeerStatus is what one broker believes about another.
+type PeerStatus struct {
+	Broker      protocol.BrokerID
+	State       string // alive, suspect, dead, unknown
+	Since       time.Duration
+	Silent      time.Duration
+	StalledDisk bool
+}
+
+// CreateTopic creates a topic.
+func (a *Admin) CreateTopic(ctx context.Context, name string, spec TopicSpec) (*Topic, error) {
+	return nil, errTODO
+}
+
+// DeleteTopic deletes a topic and its data.
+func (a *Admin) DeleteTopic(ctx context.Context, name string) error { return errTODO }
+
+// AlterTopic changes a topic.
+func (a *Admin) AlterTopic(ctx context.Context, name string, change TopicChange) (*Topic, error) {
+	return nil, errTODO
+}
+
+// ListTopics lists the topics by name.
+func (a *Admin) ListTopics(ctx context.Context) ([]Topic, error) { return nil, errTODO }
+
+// DescribeTopic asks every broker for its replicas of a topic.
+func (a *Admin) DescribeTopic(ctx context.Context, name string) (*TopicDescription, error) {
+	return nil, errTODO
+}
+
+// Subscriptions lists the cursors of a topic, by subscription and partition.
+func (a *Admin) Subscriptions(ctx context.Context, topic string) ([]SubscriptionState, error) {
+	return nil, errTODO
+}
+
+// ClusterStatus asks every broker. Brokers that do not answer are listed with the error.
+func (a *Admin) ClusterStatus(ctx context.Context) ([]BrokerStatus, error) { return nil, errTODO }

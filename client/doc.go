@@ -1,0 +1,2 @@
+// Package client is the SDK of Trunkline.
+package client
