@@ -1,139 +1,47 @@
 package wire
 
-// Append appends the encoded message to dst.
-func (m *Hello) Append(dst []byte) []byte { return dst }
+import (
+	"math"
+	"unicode/utf8"
 
-// Decode replaces m by the message in b.
-func (m *Hello) Decode(b []byte) error { return nil }
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/internal/mpack"
+)
 
-// Append appends the encoded message to dst.
-func (m *HelloOK) Append(dst []byte) []byte { return dst }
+const (
+	// maxFeatures bounds the features in a hello.
+	maxFeatures = 64
+	// unlimited lists are bounded by the frame's size and the decoder's budget alone.
+	unlimited = math.MaxInt32
+	// maxAckText and maxErrorText bound texts for people, so that the frame stays within its kind's
+	// cap whatever the text is. Longer ones are cut.
+	maxAckText   = 512
+	maxErrorText = 8 << 10
+	// MaxLeaders is how many leaders always fit a LeaderChange: at most 33 bytes each.
+	MaxLeaders = (protocol.MaxControlBytes - 16) / 33
+)
 
-// Decode replaces m by the message in b.
-func (m *HelloOK) Decode(b []byte) error { return nil }
+// decode runs a message's decoder and makes its failure an error for the peer.
+func decode(name string, b []byte, f func(*mpack.Decoder)) error {
+	if err := mpack.Decode(b, f); err != nil {
+		return protocol.Errorf(protocol.CodeInvalidRequest, "decode %s: %v", name, err)
+	}
+	return nil
+}
 
-// Append appends the encoded message to dst.
-func (m *Ping) Append(dst []byte) []byte { return dst }
+// cut returns at most the first n bytes of s, whole characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
 
-// Decode replaces m by the message in b.
-func (m *Ping) Decode(b []byte) error { return nil }
+func readString(d *mpack.Decoder, s *string) { *s = d.String() }
 
-// Append appends the encoded message to dst.
-func (m *MetadataSubscribe) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *MetadataSubscribe) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Metadata) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Metadata) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *LeaderChange) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *LeaderChange) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *GoAway) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *GoAway) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *ProduceOpen) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *ProduceOpen) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *ProduceOpenOK) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *ProduceOpenOK) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *ProduceAck) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *ProduceAck) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *ConsumeOpen) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *ConsumeOpen) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *ConsumeOpenOK) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *ConsumeOpenOK) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Activate) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Activate) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Credit) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Credit) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Ack) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Ack) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *AckOK) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *AckOK) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Revoke) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Revoke) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Release) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Release) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Deactivated) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Deactivated) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Gap) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Gap) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Request) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Request) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Response) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Response) Decode(b []byte) error { return nil }
-
-// Append appends the encoded message to dst.
-func (m *Error) Append(dst []byte) []byte { return dst }
-
-// Decode replaces m by the message in b.
-func (m *Error) Decode(b []byte) error { return nil }
+func readBroker(d *mpack.Decoder, id *protocol.BrokerID) {
+	*id = protocol.BrokerID(d.Uint(math.MaxUint64))
+}

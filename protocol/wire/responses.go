@@ -1,0 +1,162 @@
+package wire
+
+import (
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/internal/mpack"
+)
+
+func (m *InitProducerOK) encode(e *mpack.Encoder) {
+	e.Array(2)
+	e.Uint(uint64(m.Producer))
+	e.Uint(uint64(m.Epoch))
+}
+
+func (m *InitProducerOK) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Producer = protocol.ProducerID(f.Uint64())
+	m.Epoch = protocol.ProducerEpoch(f.Uint32())
+	f.End()
+}
+
+func (m *DeleteTopicOK) encode(e *mpack.Encoder) {
+	e.Array(1)
+	e.Uint(uint64(m.ID))
+}
+
+func (m *DeleteTopicOK) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.ID = protocol.TopicID(f.Uint64())
+	f.End()
+}
+
+func (m *PartitionState) encode(e *mpack.Encoder) {
+	e.Array(8)
+	e.Uint(uint64(m.Partition))
+	e.Uint(uint64(m.Leader))
+	e.Uint(uint64(m.Epoch))
+	e.Bool(m.Leading)
+	e.Uint(uint64(m.Start))
+	e.Uint(uint64(m.Next))
+	e.Uint(m.Bytes)
+	e.Uint(m.Applied)
+}
+
+func (m *PartitionState) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Partition = protocol.Partition(f.Uint32())
+	m.Leader = protocol.BrokerID(f.Uint64())
+	m.Epoch = protocol.Epoch(f.Uint64())
+	m.Leading = f.Bool()
+	m.Start = protocol.Offset(f.Uint64())
+	m.Next = protocol.Offset(f.Uint64())
+	m.Bytes = f.Uint64()
+	m.Applied = f.Uint64()
+	f.End()
+}
+
+func (m *PartitionStates) encode(e *mpack.Encoder) {
+	e.Array(2)
+	e.Uint(uint64(m.Broker))
+	e.Array(len(m.Partitions))
+	for i := range m.Partitions {
+		m.Partitions[i].encode(e)
+	}
+}
+
+func (m *PartitionStates) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Broker = protocol.BrokerID(f.Uint64())
+	m.Partitions = mpack.List(&f, protocol.MaxPartitions, func(d *mpack.Decoder, m *PartitionState) { m.decode(d) })
+	f.End()
+}
+
+func (m *PeerView) encode(e *mpack.Encoder) {
+	e.Array(5)
+	e.Uint(uint64(m.Broker))
+	e.String(m.State)
+	e.Uint(m.SinceMillis)
+	e.Uint(m.SilentMillis)
+	e.Bool(m.StalledDisk)
+}
+
+func (m *PeerView) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Broker = protocol.BrokerID(f.Uint64())
+	m.State = f.String()
+	m.SinceMillis = f.Uint64()
+	m.SilentMillis = f.Uint64()
+	m.StalledDisk = f.Bool()
+	f.End()
+}
+
+func (m *ClusterStatus) encode(e *mpack.Encoder) {
+	e.Array(10)
+	e.Uint(uint64(m.Broker))
+	e.String(m.Cluster)
+	e.String(m.Version)
+	e.Uint(m.UptimeMillis)
+	e.Uint(m.MetadataVersion)
+	e.Uint(uint64(m.MetadataLeader))
+	e.Uint(uint64(m.Replicas))
+	e.Uint(uint64(m.Leading))
+	e.Bool(m.Draining)
+	e.Array(len(m.Peers))
+	for i := range m.Peers {
+		m.Peers[i].encode(e)
+	}
+}
+
+func (m *ClusterStatus) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Broker = protocol.BrokerID(f.Uint64())
+	m.Cluster = f.String()
+	m.Version = f.String()
+	m.UptimeMillis = f.Uint64()
+	m.MetadataVersion = f.Uint64()
+	m.MetadataLeader = protocol.BrokerID(f.Uint64())
+	m.Replicas = f.Uint32()
+	m.Leading = f.Uint32()
+	m.Draining = f.Bool()
+	m.Peers = mpack.List(&f, unlimited, func(d *mpack.Decoder, m *PeerView) { m.decode(d) })
+	f.End()
+}
+
+func (m *SubscriptionState) encode(e *mpack.Encoder) {
+	e.Array(6)
+	e.Uint(uint64(m.Partition))
+	e.String(m.Subscription)
+	e.Uint(uint64(m.Cursor))
+	e.Uint(uint64(m.Activation))
+	e.String(m.Active)
+	e.Array(len(m.Consumers))
+	for _, s := range m.Consumers {
+		e.String(s)
+	}
+}
+
+func (m *SubscriptionState) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Partition = protocol.Partition(f.Uint32())
+	m.Subscription = f.String()
+	m.Cursor = protocol.Offset(f.Uint64())
+	m.Activation = protocol.Activation(f.Uint64())
+	m.Active = f.String()
+	m.Consumers = mpack.List(&f, unlimited, readString)
+	f.End()
+}
+
+func (m *Subscriptions) encode(e *mpack.Encoder) {
+	e.Array(2)
+	e.Uint(uint64(m.Broker))
+	e.Array(len(m.Subscriptions))
+	for i := range m.Subscriptions {
+		m.Subscriptions[i].encode(e)
+	}
+}
+
+func (m *Subscriptions) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Broker = protocol.BrokerID(f.Uint64())
+	m.Subscriptions = mpack.List(&f, unlimited, func(d *mpack.Decoder, m *SubscriptionState) { m.decode(d) })
+	f.End()
+}
