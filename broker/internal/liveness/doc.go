@@ -1,0 +1,2 @@
+// Package liveness knows which brokers are alive.
+package liveness

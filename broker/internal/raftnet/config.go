@@ -1,0 +1,162 @@
+package raftnet
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// Bounds. Each states what happens when it is reached.
+const (
+	// DefaultQueueBytes bounds the bulk messages waiting for one peer; a batch that does not fit is dropped
+	// and Raft is told that the peer was unreachable, so that it sends again. A batch always fits an empty queue.
+	DefaultQueueBytes = 32 << 20
+	// urgentQueueBytes bounds the heartbeats, votes and answers waiting for one peer; more are dropped.
+	urgentQueueBytes = 4 << 20
+	// livenessQueueBytes bounds the pings and announcements waiting for one peer; more are dropped.
+	livenessQueueBytes = 512 << 10
+	// MaxLivenessBytes bounds one liveness payload; Send refuses longer ones.
+	MaxLivenessBytes = 64<<10 + 1024
+	// maxRaftFrame is Dragonboat's largest message batch (64 MiB) and slack for one oversized message.
+	maxRaftFrame = 64<<20 + 4<<20
+	// maxSnapshotFrame is a chunk of 2 MiB with its metadata.
+	maxSnapshotFrame = 8 << 20
+	// maxHandshakes bounds the inbound connections that have not finished their handshake; more are closed at once.
+	maxHandshakes = 64
+	// maxSnapshotsPerPeer bounds the inbound snapshot connections of one peer; more are refused.
+	maxSnapshotsPerPeer = 64
+	// DefaultSnapshotBytesPerSecond throttles all outgoing snapshot streams together.
+	DefaultSnapshotBytesPerSecond = 64 << 20
+)
+
+// TLSSource gives the configuration of each mutual TLS handshake. It is asked again for every connection, so
+// that certificates can be rotated. pki.Source implements it.
+type TLSSource interface {
+	Server() (*tls.Config, error)
+	Client(serverName string) (*tls.Config, error)
+}
+
+// Config describes one broker's end of the Raft network. ClusterID, Self, BootID, DirID, Addr, Peers and TLS are
+// required; the hooks may be nil.
+type Config struct {
+	ClusterID uint64
+	Self      protocol.BrokerID
+	BootID    [16]byte // random per process
+	DirID     [16]byte // random per data directory
+	// Listen is the TCP address to bind; Listener, if set, is used instead and owned by the Network.
+	Listen   string
+	Listener net.Listener
+	// Addr is the Raft address by which the peers know this broker; "" means the bound address.
+	Addr string
+	// Peers holds the Raft address of every broker of the cluster, exactly as Dragonboat is given it as target. Its
+	// own entry is ignored.
+	Peers map[protocol.BrokerID]string
+	TLS   TLSSource
+	// CheckPeer may refuse a peer after its handshake message was read. It is called from many goroutines, from New on.
+	CheckPeer func(PeerHello) *Reject
+	// OnRejected is told when a peer refuses us for a reason that trying again does not cure.
+	OnRejected func(protocol.BrokerID, Reject)
+	// OnPeerDown is told when the incarnation boot of a broker is known to be gone: all its connections closed and a
+	// redial refused, or a new incarnation was met. boot is zero if the broker was never met. OnPeerUp is told
+	// when an incarnation was met by a handshake. Both are called in order per broker and must not block.
+	OnPeerDown func(b protocol.BrokerID, boot [16]byte, cause string)
+	OnPeerUp   func(b protocol.BrokerID, boot [16]byte)
+
+	SnapshotBytesPerSecond int // 0 means DefaultSnapshotBytesPerSecond
+	QueueBytes             int // 0 means DefaultQueueBytes
+	Log                    *slog.Logger
+	Registerer             prometheus.Registerer
+}
+
+func (c *Config) validate() error {
+	var zero [16]byte
+	switch {
+	case c.Self == 0:
+		return errors.New("raftnet: config: Self is 0")
+	case c.BootID == zero:
+		return errors.New("raftnet: config: BootID is zero")
+	case c.DirID == zero:
+		return errors.New("raftnet: config: DirID is zero")
+	case c.TLS == nil:
+		return errors.New("raftnet: config: TLS is nil")
+	case c.Listener == nil && c.Listen == "":
+		return errors.New("raftnet: config: neither Listen nor Listener")
+	}
+	for id, addr := range c.Peers {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("raftnet: config: address of broker %d: %w", id, err)
+		}
+	}
+	if c.SnapshotBytesPerSecond <= 0 {
+		c.SnapshotBytesPerSecond = DefaultSnapshotBytesPerSecond
+	}
+	if c.QueueBytes <= 0 {
+		c.QueueBytes = DefaultQueueBytes
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// PeerHello is what a broker says of itself in the handshake.
+type PeerHello struct {
+	ClusterID uint64
+	Broker    protocol.BrokerID
+	BootID    [16]byte
+	DirID     [16]byte
+	Addr      string // its Raft address
+}
+
+// RejectCode is the stable number of a refused handshake. Never renumber.
+type RejectCode uint16
+
+// The reasons to refuse a handshake.
+const (
+	RejectVersion        RejectCode = 1 // the handshake version is not spoken here
+	RejectForeignCluster RejectCode = 2 // the cluster ID differs
+	RejectUnknownBroker  RejectCode = 3 // the broker is not one of the configured peers
+	RejectWrongBroker    RejectCode = 4 // the connection reached another broker than it was meant for
+	RejectCertificate    RejectCode = 5 // the certificate was issued to another broker
+	RejectWipedDirectory RejectCode = 6 // the data directory is not the one the broker registered with
+	RejectBusy           RejectCode = 7 // not now: starting, or the previous incarnation is not yet gone
+	RejectOther          RejectCode = 8 // refused by CheckPeer for a reason of its own
+)
+
+// Retryable reports whether trying again without any change can help.
+func (c RejectCode) Retryable() bool { return c == RejectBusy }
+
+// String returns a short name for logs and metrics.
+func (c RejectCode) String() string {
+	switch c {
+	case RejectVersion:
+		return "version"
+	case RejectForeignCluster:
+		return "foreign_cluster"
+	case RejectUnknownBroker:
+		return "unknown_broker"
+	case RejectWrongBroker:
+		return "wrong_broker"
+	case RejectCertificate:
+		return "certificate"
+	case RejectWipedDirectory:
+		return "wiped_directory"
+	case RejectBusy:
+		return "busy"
+	}
+	return "other"
+}
+
+// Reject is a refused handshake: a stable code and a sentence for people.
+type Reject struct {
+	Code   RejectCode
+	Reason string
+}
+
+func (r *Reject) Error() string { return "handshake refused (" + r.Code.String() + "): " + r.Reason }
