@@ -1,0 +1,252 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/trunkline/trunkline/broker/internal/seglog"
+	"github.com/trunkline/trunkline/broker/internal/storefs"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxProducers           = 10_000
+	DefaultMaxSubscriptions       = 1000
+	DefaultSnapshotBytesPerSecond = 32 << 20
+)
+
+// ErrClosed is returned by reads before Open and after Close. It crosses the wire as "unavailable".
+var ErrClosed = protocol.Errorf(protocol.CodeUnavailable, "the partition's replica is not open here")
+
+// Config says what a Machine works on.
+type Config struct {
+	FS        storefs.FS
+	Dir       string // of this partition alone; created by Open
+	Partition protocol.TopicPartition
+	Seglog    seglog.Options
+	// SnapshotBytesPerSecond throttles each snapshot stream; 0 means the default, negative no limit.
+	SnapshotBytesPerSecond int
+	// MaxProducers and MaxSubscriptions bound the tables; 0 means the default. All replicas of a partition must have
+	// the same values: at the bound they decide what is forgotten or refused.
+	MaxProducers, MaxSubscriptions int
+	Log                            *slog.Logger // nil: none
+}
+
+func (c Config) withDefaults() Config {
+	if c.FS == nil {
+		c.FS = storefs.OS
+	}
+	if c.SnapshotBytesPerSecond == 0 {
+		c.SnapshotBytesPerSecond = DefaultSnapshotBytesPerSecond
+	}
+	if c.MaxProducers <= 0 {
+		c.MaxProducers = DefaultMaxProducers
+	}
+	if c.MaxSubscriptions <= 0 {
+		c.MaxSubscriptions = DefaultMaxSubscriptions
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Log = c.Log.With("partition", c.Partition.String())
+	return c
+}
+
+var _ sm.IOnDiskStateMachine = (*Machine)(nil)
+
+// Machine is the state machine of one replica of one partition.
+type Machine struct {
+	cfg Config
+
+	// mu guards st. Update holds it for one slice of entries; everybody else only reads.
+	mu sync.RWMutex
+	st state
+
+	// log is nil before Open and after Close, and changes when a snapshot is received. Whoever finds it closed looks
+	// again (withLog).
+	log atomic.Pointer[seglog.Log]
+
+	// What follows belongs to the calls that Dragonboat serialises: Open, Update, Sync, RecoverFromSnapshot, Close.
+	generation uint64
+	synced     uint64 // applied index of the durable checkpoint
+	failed     error  // the first failure to write; final, because state and disk may differ from then on
+	closed     bool
+	chain      hash.Hash // scratch of apply
+
+	// Copies of st for readers that must not wait for Update; published at its end.
+	start, next, applied, appliedBytes atomic.Uint64
+	leader                             atomic.Pointer[leadership]
+	appended                           broadcast
+}
+
+type leadership struct {
+	epoch  protocol.Epoch
+	broker protocol.BrokerID
+}
+
+// New returns a machine that has not touched the disk yet.
+func New(cfg Config) *Machine {
+	m := &Machine{cfg: cfg.withDefaults(), chain: sha256.New()}
+	m.st = m.newState()
+	m.leader.Store(&leadership{})
+	return m
+}
+
+func (m *Machine) newState() state { return newState(m.cfg.MaxProducers, m.cfg.MaxSubscriptions) }
+
+// Open loads the checkpoint and the log as far as the checkpoint vouches for it, and returns the Raft index from which
+// Raft must replay.
+func (m *Machine) Open(stopc <-chan struct{}) (uint64, error) {
+	select {
+	case <-stopc:
+		return 0, sm.ErrOpenStopped
+	default:
+	}
+	if m.closed || m.log.Load() != nil {
+		return 0, errors.New("fsm: a machine is opened once")
+	}
+	st, generation, log, err := m.load()
+	if err != nil {
+		return 0, fmt.Errorf("fsm: opening partition %s: %w", m.cfg.Partition, err)
+	}
+	m.install(st, generation, log)
+	m.cfg.Log.Info("partition opened", "applied", st.applied, "start", st.start, "next", st.next,
+		"epoch", st.epoch, "generation", generation)
+	return st.applied, nil
+}
+
+// install makes st and log the current ones and returns the log that was.
+func (m *Machine) install(st state, generation uint64, log *seglog.Log) (old *seglog.Log) {
+	m.mu.Lock()
+	m.st = st
+	m.mu.Unlock()
+	m.generation, m.synced = generation, st.applied
+	old = m.log.Swap(log)
+	m.publish()
+	m.appended.notify()
+	return old
+}
+
+// publish copies what changes with every Update to where readers find it without a lock. next is written first and read
+// last, so that nobody sees start above it.
+func (m *Machine) publish() {
+	m.next.Store(uint64(m.st.next))
+	m.start.Store(uint64(m.st.start))
+	m.applied.Store(m.st.applied)
+	if l := m.leader.Load(); l.epoch != m.st.epoch || l.broker != m.st.leader {
+		m.leader.Store(&leadership{epoch: m.st.epoch, broker: m.st.leader})
+	}
+}
+
+// usable returns why the machine can not go on.
+func (m *Machine) usable() error {
+	if m.failed != nil {
+		return fmt.Errorf("fsm: partition %s failed before: %w", m.cfg.Partition, m.failed)
+	}
+	if m.closed || m.log.Load() == nil {
+		return ErrClosed
+	}
+	return nil
+}
+
+// fail makes err final.
+func (m *Machine) fail(operation string, err error) error {
+	m.failed = fmt.Errorf("fsm: %s partition %s: %w", operation, m.cfg.Partition, err)
+	m.cfg.Log.Error("partition failed", "operation", operation, "error", err)
+	return m.failed
+}
+
+// Sync makes everything applied so far durable: first the log, then the checkpoint that vouches for it, and only then
+// are segments below the start deleted (Inv4, Inv5).
+func (m *Machine) Sync() error {
+	if err := m.usable(); err != nil {
+		return err
+	}
+	if m.st.applied == m.synced {
+		return nil
+	}
+	log := m.log.Load()
+	if err := log.Sync(); err != nil {
+		return m.fail("syncing", err)
+	}
+	if err := m.writeCheckpoint(m.generation, &m.st); err != nil {
+		return m.fail("writing the checkpoint of", err)
+	}
+	m.synced = m.st.applied
+	if err := log.DropBelow(m.st.start); err != nil {
+		return m.fail("deleting old segments of", err)
+	}
+	return nil
+}
+
+// Close makes the state durable when it can, so that the next Open has little to replay, and closes the log. Reads that
+// are under way end first; waiters of Appended are woken.
+func (m *Machine) Close() error {
+	if m.closed {
+		return nil
+	}
+	var err error
+	if m.usable() == nil {
+		if serr := m.Sync(); serr != nil {
+			m.cfg.Log.Warn("partition closed without its last state, Raft will replay it", "error", serr)
+		}
+	}
+	m.closed = true
+	if log := m.log.Swap(nil); log != nil {
+		err = log.Close()
+	}
+	m.appended.close()
+	return err
+}
+
+// Update applies committed entries in order and sets their results. It never fsyncs and keeps no byte of them. Its error
+// is final: Dragonboat stops the process.
+func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
+	if err := m.usable(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := applier{m: m, st: &m.st, log: m.log.Load(), scratch: scratches.Get().(*scratch)}
+	defer scratches.Put(a.scratch)
+	before, bytes := m.st.next, uint64(0)
+	for i := range entries {
+		if err := a.apply(&entries[i]); err != nil {
+			return nil, m.fail("applying an entry to", fmt.Errorf("index %d: %w", entries[i].Index, err))
+		}
+		bytes += uint64(len(entries[i].Cmd))
+	}
+	m.appliedBytes.Add(bytes)
+	m.publish()
+	if m.st.next != before {
+		m.appended.notify()
+	}
+	return entries, nil
+}
+
+// PrepareSnapshot freezes the state and the records of this moment for SaveSnapshot.
+func (m *Machine) PrepareSnapshot() (any, error) {
+	if err := m.usable(); err != nil {
+		return nil, err
+	}
+	return m.freeze()
+}
+
+// SaveSnapshot writes what PrepareSnapshot froze. It is throttled and ends early when stopc closes or the log does.
+func (m *Machine) SaveSnapshot(frozen any, w io.Writer, stopc <-chan struct{}) error {
+	f, ok := frozen.(*frozenState)
+	if !ok {
+		return fmt.Errorf("fsm: SaveSnapshot was given a %T", frozen)
+	}
+	defer f.view.Close()
+	return f.save(newThrottle(w, m.cfg.SnapshotBytesPerSecond, stopc))
+}
