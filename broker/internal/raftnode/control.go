@@ -1,0 +1,221 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/raftio"
+	pb "github.com/lni/dragonboat/v4/raftpb"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+const (
+	// campaignEvery is how often a campaign that Dragonboat skipped is tried again, campaignWindow how long.
+	// package liveness calls Campaign again about every 100 ms for as long as it wants one.
+	campaignEvery  = 10 * time.Millisecond
+	campaignWindow = 95 * time.Millisecond
+	// compactTimeout bounds one snapshot.
+	compactTimeout = 2 * time.Minute
+)
+
+// ErrNothingToCompact is returned by Compact when nothing was applied since the last snapshot.
+var ErrNothingToCompact = errors.New("nothing to compact")
+
+// Campaign makes the local replica of a shard stand for election now, without a pre-vote and disregarding the vote
+// lease: call it only when it is agreed that the leader is gone. It returns at once; see the package comment.
+func (n *Node) Campaign(id uint64) {
+	l, known := n.Leader(id)
+	if known && l.Self {
+		return
+	}
+	if n.campaigns.begin(id, l.Term, time.Now()) {
+		n.metrics.campaigns.Inc()
+		n.deliver([]pb.Message{n.timeoutNow(id, l.Term)})
+	}
+}
+
+// campaign repeats the open campaigns until Close.
+func (n *Node) campaign() {
+	defer n.wg.Done()
+	tick := time.NewTicker(campaignEvery)
+	tick.Stop()
+	for {
+		select {
+		case <-n.stop:
+			return
+		case <-n.campaigns.ready:
+			tick.Reset(campaignEvery)
+		case now := <-tick.C:
+			msgs := n.repeats(now)
+			n.deliver(msgs)
+			if n.campaigns.empty() {
+				tick.Stop()
+			}
+		}
+	}
+}
+
+// repeats ends the campaigns that are decided or over and returns messages for the others.
+func (n *Node) repeats(now time.Time) []pb.Message {
+	var msgs []pb.Message
+	for id, c := range n.campaigns.copy() {
+		l, known := n.Leader(id)
+		if known && l.Self || l.Term != c.term || now.After(c.until) {
+			n.campaigns.end(id)
+			continue
+		}
+		msgs = append(msgs, n.timeoutNow(id, c.term))
+	}
+	return msgs
+}
+
+// timeoutNow is the message that the leader of term would send to the local replica. It bears the name of another
+// member: should the term be over, the replica answers with its own term to the sender, which must not be itself.
+func (n *Node) timeoutNow(id, term uint64) pb.Message {
+	s, ok := n.shard(id)
+	if !ok {
+		return pb.Message{}
+	}
+	m := pb.Message{Type: pb.TimeoutNow, ShardID: id, To: s.self, From: s.self, Term: term}
+	for r := range s.brokers {
+		if r != s.self {
+			m.From = r
+			break
+		}
+	}
+	if e, ok := n.inbox.newest(id); ok && e.LeaderID != raftio.NoLeader && e.LeaderID != s.self {
+		m.From = e.LeaderID
+	}
+	return m
+}
+
+// deliver feeds messages to the local NodeHost. SourceAddress stays empty: with one, Dragonboat would learn it as the
+// address of the sender.
+func (n *Node) deliver(msgs []pb.Message) {
+	batch := pb.MessageBatch{DeploymentId: n.cfg.ClusterID, BinVer: raftio.TransportBinVersion}
+	for _, m := range msgs {
+		if m.To != 0 {
+			batch.Requests = append(batch.Requests, m)
+		}
+	}
+	if len(batch.Requests) == 0 || !n.gate.enter() {
+		return
+	}
+	defer n.gate.leave()
+	n.cfg.Net.Deliver(batch)
+}
+
+// Transfer asks the leader of a shard to hand over to the replica on a broker. Nothing tells whether it will. From
+// now on the leader drops proposals until it handed over or an election timeout passed, and it can only hand over to
+// a replica that has applied all it knows to be committed: let the shard fall silent first.
+func (n *Node) Transfer(id uint64, to protocol.BrokerID) error {
+	s, ok := n.shard(id)
+	if !ok || !n.gate.enter() {
+		return ErrStopped
+	}
+	defer n.gate.leave()
+	for r, b := range s.brokers {
+		if b == to {
+			if err := n.nh.RequestLeaderTransfer(id, r); err != nil {
+				return fmt.Errorf("raftnode: transfer shard %d: %w", id, refusal(err))
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, ErrUnknown)
+}
+
+// Compact syncs the local state machine of a shard and drops its log entries below keepFrom. At most
+// Config.CompactWorkers run at a time, the others wait.
+func (n *Node) Compact(ctx context.Context, id, keepFrom uint64) error {
+	ctx, done := n.gate.bound(ctx)
+	defer done()
+	select {
+	case n.compact <- struct{}{}:
+		defer func() { <-n.compact }()
+	case <-ctx.Done():
+		return fmt.Errorf("raftnode: compact shard %d: %w", id, ctx.Err())
+	}
+	if !n.gate.enter() {
+		return ErrStopped
+	}
+	defer n.gate.leave()
+	// CompactionIndex is the last entry dropped; 0 would mean all of them.
+	opt := dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionIndex: max(keepFrom, 2) - 1}
+	rs, err := n.nh.RequestSnapshot(id, opt, compactTimeout)
+	if err != nil {
+		return fmt.Errorf("raftnode: compact shard %d: %w", id, refusal(err))
+	}
+	begun := time.Now()
+	select {
+	case r := <-rs.AppliedC():
+		switch {
+		case r.Completed():
+			n.metrics.compacted(time.Since(begun))
+			return nil
+		case r.Rejected():
+			return fmt.Errorf("raftnode: compact shard %d: %w", id, ErrNothingToCompact)
+		}
+		return fmt.Errorf("raftnode: compact shard %d: snapshot did not complete", id)
+	case <-ctx.Done():
+		return fmt.Errorf("raftnode: compact shard %d: %w", id, ctx.Err())
+	}
+}
+
+// open is one campaign.
+type open struct {
+	term  uint64 // the term it wants to end
+	until time.Time
+}
+
+// campaigns holds the open campaigns, one per shard at most.
+type campaigns struct {
+	ready chan struct{} // has a token after a campaign began
+
+	mu   sync.Mutex
+	open map[uint64]open // guarded by mu
+}
+
+func newCampaigns() *campaigns {
+	return &campaigns{ready: make(chan struct{}, 1), open: map[uint64]open{}}
+}
+
+// begin opens a campaign and reports whether its first message is due: one that is open goes on.
+func (c *campaigns) begin(id, term uint64, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old, ok := c.open[id]
+	c.open[id] = open{term: term, until: now.Add(campaignWindow)}
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+	return !ok || old.term != term
+}
+
+func (c *campaigns) end(id uint64) {
+	c.mu.Lock()
+	delete(c.open, id)
+	c.mu.Unlock()
+}
+
+func (c *campaigns) empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open) == 0
+}
+
+func (c *campaigns) copy() map[uint64]open {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[uint64]open, len(c.open))
+	for id, o := range c.open {
+		out[id] = o
+	}
+	return out
+}

@@ -1,0 +1,253 @@
+package raftnode
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/client"
+	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/plugin/tan"
+	pb "github.com/lni/dragonboat/v4/raftpb"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// The shard IDs below FirstPartitionShard are the cluster's own.
+const (
+	MetaShard           uint64 = 1
+	FirstPartitionShard uint64 = 16
+)
+
+// Worker counts of the NodeHost. execShards and the LogDB's shard count are frozen in a data directory by its first
+// start and must divide one another; more workers isolate shards from a slow fsync, fewer batch better.
+const (
+	execShards     = 4
+	applyShards    = 4
+	snapshotShards = 4
+	closeShards    = 4
+)
+
+// queueBytesMax bounds the bytes waiting in each of Dragonboat's send queues (four per peer) and receive queues (one
+// per replica); at the bound messages are dropped and Raft sends them again.
+const queueBytesMax = 64 << 20
+
+// Errors of Propose and of calls on a shard. Each means that nothing was proposed.
+var (
+	ErrBusy     = errors.New("raft is busy")
+	ErrNotReady = errors.New("raft shard is not ready")
+	ErrStopped  = errors.New("raft shard is stopped")
+	ErrUnknown  = errors.New("raft shard does not know this replica")
+)
+
+// Network is the part of raftnet.Network that a node uses.
+type Network interface {
+	Factory() config.TransportFactory
+	Deliver(pb.MessageBatch)
+	Addr() string
+}
+
+// Config says how a node runs. The zero value of an optional field is its default.
+type Config struct {
+	ClusterID uint64            // nodes of another cluster are ignored
+	Self      protocol.BrokerID // this broker
+	Dir       string            // everything the node stores is below
+	Net       Network
+
+	// Addr is the address at which other brokers reach this one. It is part of the shards' membership and must stay
+	// the same over the life of Dir. Default: Net.Addr().
+	Addr string
+	// Tick is Raft's clock, at least a millisecond. An election times out after ElectionTicks to twice as many; a leader
+	// sends heartbeats every HeartbeatTicks. Defaults: 100 ms, 20, 5. They are only the backstop of package liveness.
+	Tick           time.Duration
+	ElectionTicks  int
+	HeartbeatTicks int
+	// ProposalTimeout ends proposals as Unknown. At least two ticks. Default 5 s.
+	ProposalTimeout time.Duration
+	// CompactWorkers bounds concurrent Compact calls at work. Default 2.
+	CompactWorkers int
+	// LogDB makes the Raft log storage. Default: tan. It is frozen in Dir by the first start.
+	LogDB config.LogDBFactory
+
+	Log        *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+func (c Config) withDefaults() Config {
+	if c.Addr == "" && c.Net != nil {
+		c.Addr = c.Net.Addr()
+	}
+	if c.Tick == 0 {
+		c.Tick = 100 * time.Millisecond
+	}
+	if c.ElectionTicks == 0 {
+		c.ElectionTicks = 20
+	}
+	if c.HeartbeatTicks == 0 {
+		c.HeartbeatTicks = 5
+	}
+	if c.ProposalTimeout == 0 {
+		c.ProposalTimeout = 5 * time.Second
+	}
+	if c.CompactWorkers == 0 {
+		c.CompactWorkers = 2
+	}
+	if c.LogDB == nil {
+		c.LogDB = tan.Factory
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Self == 0:
+		return errors.New("raftnode: config: broker ID is 0")
+	case c.Dir == "":
+		return errors.New("raftnode: config: no directory")
+	case c.Net == nil:
+		return errors.New("raftnode: config: no network")
+	case c.Tick < time.Millisecond:
+		return fmt.Errorf("raftnode: config: tick %v is shorter than a millisecond", c.Tick)
+	case c.ElectionTicks <= 2*c.HeartbeatTicks || c.HeartbeatTicks < 1:
+		return fmt.Errorf("raftnode: config: election ticks %d must be more than twice the heartbeat ticks %d",
+			c.ElectionTicks, c.HeartbeatTicks)
+	case c.ProposalTimeout < 2*c.Tick:
+		return fmt.Errorf("raftnode: config: proposal timeout %v is shorter than two ticks of %v", c.ProposalTimeout, c.Tick)
+	}
+	return nil
+}
+
+// Node runs the shards of one broker. Its methods may be called from any goroutine, also after Close: they then
+// return ErrStopped.
+type Node struct {
+	cfg     Config
+	nh      *dragonboat.NodeHost
+	log     *slog.Logger
+	gate    gate
+	saves   *saveTimes
+	metrics *metrics
+
+	inbox     *inbox
+	campaigns *campaigns
+	compact   chan struct{} // one token per running Compact
+
+	mu     sync.RWMutex
+	shards map[uint64]*shard // guarded by mu
+
+	stop    chan struct{}
+	wg      sync.WaitGroup // dispatch and campaign goroutines
+	closing sync.Once
+}
+
+// shard is what the node remembers of a replica that runs here. Its fields do not change.
+type shard struct {
+	id       uint64
+	self     uint64 // own replica ID
+	brokers  map[uint64]protocol.BrokerID
+	session  *client.Session
+	onLeader func(Leadership)
+}
+
+// Open starts a node. No shard runs before StartPartition or StartMeta.
+func Open(cfg Config) (*Node, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("raftnode: open: %w", err)
+	}
+	if err := pinHostname(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("raftnode: open %s: %w", cfg.Dir, err)
+	}
+	routeLogs(cfg.Log)
+	n := &Node{
+		cfg:     cfg,
+		log:     cfg.Log,
+		saves:   newSaveTimes(execShards),
+		metrics: newMetrics(cfg.Registerer),
+		inbox:   newInbox(),
+		compact: make(chan struct{}, cfg.CompactWorkers),
+		shards:  map[uint64]*shard{},
+		stop:    make(chan struct{}),
+	}
+	n.campaigns = newCampaigns()
+	n.gate.init()
+	nh, err := openNodeHost(n.hostConfig())
+	if err != nil {
+		return nil, fmt.Errorf("raftnode: open %s: %w", cfg.Dir, err)
+	}
+	n.nh = nh
+	n.metrics.watch(n)
+	n.wg.Add(2)
+	go n.dispatch()
+	go n.campaign()
+	return n, nil
+}
+
+func (n *Node) hostConfig() config.NodeHostConfig {
+	logdb := config.GetTinyMemLogDBConfig()
+	return config.NodeHostConfig{
+		DeploymentID:        n.cfg.ClusterID,
+		NodeHostDir:         n.cfg.Dir,
+		RTTMillisecond:      uint64(n.cfg.Tick.Milliseconds()),
+		RaftAddress:         n.cfg.Addr,
+		RaftEventListener:   n.inbox,
+		MaxSendQueueSize:    queueBytesMax,
+		MaxReceiveQueueSize: queueBytesMax,
+		Expert: config.ExpertConfig{
+			LogDBFactory:     timedFactory{LogDBFactory: n.cfg.LogDB, saves: n.saves, metrics: n.metrics},
+			TransportFactory: n.cfg.Net.Factory(),
+			LogDB:            logdb,
+			Engine: config.EngineConfig{
+				ExecShards: execShards, CommitShards: 1, ApplyShards: applyShards,
+				SnapshotShards: snapshotShards, CloseShards: closeShards,
+			},
+		},
+	}
+}
+
+// openNodeHost turns every way in which NewNodeHost fails into an error: it returns one, panics with one, or, when
+// Dragonboat panicked with a string, returns (nil, nil).
+func openNodeHost(cfg config.NodeHostConfig) (nh *dragonboat.NodeHost, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			nh, err = nil, fmt.Errorf("start raft: %v", r)
+		}
+	}()
+	nh, err = dragonboat.NewNodeHost(cfg)
+	if err == nil && nh == nil {
+		err = errors.New("start raft: it panicked; see the log")
+	}
+	return nh, err
+}
+
+// Close stops all shards and waits for them. It is idempotent. Proposals still open end as Unknown.
+func (n *Node) Close() error {
+	n.closing.Do(func() {
+		n.gate.close()
+		close(n.stop)
+		n.wg.Wait()
+		n.nh.Close()
+		n.metrics.unwatch()
+	})
+	return nil
+}
+
+// StalledFor returns how long the oldest write to the Raft log has been waiting for the disk, 0 when none is.
+func (n *Node) StalledFor() time.Duration { return n.saves.oldest() }
+
+func (n *Node) shard(id uint64) (*shard, bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	s, ok := n.shards[id]
+	return s, ok
+}
