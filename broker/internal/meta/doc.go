@@ -1,0 +1,25 @@
+// Package meta is the metadata of the cluster: which brokers, topics and partitions there are, where the replicas
+// of each partition live, and which named producers exist.
+//
+// It owns the state machine of the metadata shard (Raft shard 1, replicated to every broker), the immutable Image
+// that every broker reads locally, the Service that changes it, and the table of current partition leaders, which
+// is not replicated but pushed between brokers. It starts and stops nothing: package controller does that.
+//
+// Invariants:
+//
+//	Inv1  applying a command is a pure function of the state and the command: no clock, no randomness, no map order.
+//	Inv2  a command that is applied twice has the effect and the answer of being applied once, as long as it is one
+//	      of the last rememberedRequests commands that carry a request ID (producers: rememberedNonces openings).
+//	Inv3  topic IDs and shard IDs only grow and are never used again; a partition keeps its shard for its whole life.
+//	Inv4  an Image and everything reachable from it never changes; Version grows with every change that is visible.
+//	Inv5  Partitions[i] of a topic is partition i; Replicas[0] is its preferred leader; replicas are on distinct
+//	      brokers.
+//	Inv6  an image is published before the command's result is delivered, so a call that has returned is visible in
+//	      the caller's Image.
+//
+// Bounds: MaxBrokers, MaxTopics, MaxTotalPartitions, MaxNamedProducers; a command that would pass one is refused with
+// CodeLimitExceeded. Everything decoded from a command or snapshot is checked against these before it is allocated.
+//
+// Every exported method may be called from any goroutine. Machine.Update and the snapshot methods are called by
+// Dragonboat, which never runs them at the same time.
+package meta

@@ -1,0 +1,229 @@
+package meta
+
+import (
+	"cmp"
+	"encoding/hex"
+	"slices"
+
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/wire"
+)
+
+// DirID is the random identity of a data directory. The zero value means that none is known.
+type DirID [16]byte
+
+// String returns the ID in hexadecimal.
+func (d DirID) String() string { return hex.EncodeToString(d[:]) }
+
+// Broker is one registered broker.
+type Broker struct {
+	ID       protocol.BrokerID
+	Listen   string // host:port of the QUIC listener
+	Admin    string // host:port of the admin HTTP listener
+	RaftAddr string // host:port of the Raft listener
+	DirID    DirID
+}
+
+// Replica is one copy of a partition.
+type Replica struct {
+	Broker    protocol.BrokerID
+	ReplicaID uint64 // of Raft; never used again in the same shard
+}
+
+// Partition is the placement of one partition. Replicas[0] is the preferred leader.
+type Partition struct {
+	Shard    uint64
+	Replicas []Replica
+}
+
+// On returns the replica on broker b, if there is one.
+func (p *Partition) On(b protocol.BrokerID) (Replica, bool) {
+	for _, r := range p.Replicas {
+		if r.Broker == b {
+			return r, true
+		}
+	}
+	return Replica{}, false
+}
+
+// Brokers returns the brokers that hold a replica, the preferred leader first.
+func (p *Partition) Brokers() []protocol.BrokerID {
+	out := make([]protocol.BrokerID, len(p.Replicas))
+	for i, r := range p.Replicas {
+		out[i] = r.Broker
+	}
+	return out
+}
+
+// Topic is one topic. It is immutable: a changed topic is another Topic with the same ID.
+type Topic struct {
+	ID              protocol.TopicID
+	Name            string
+	Config          wire.TopicConfig
+	Partitions      []Partition // Partitions[i] is partition i
+	CreateRequestID uint64
+}
+
+// Image is the whole metadata at one version. It is immutable and shared; the zero Image is an empty cluster.
+type Image struct {
+	Version    uint64
+	NextShard  uint64           // every shard below it was assigned at some time
+	NextTopic  protocol.TopicID // every topic below it existed at some time
+	Partitions int              // of all topics
+
+	brokers []Broker // by ID
+	byID    []*Topic // by ID
+	byName  []*Topic // the same topics by name
+}
+
+func newImage() *Image { return &Image{NextShard: FirstShard, NextTopic: 1} }
+
+// Broker returns a registered broker.
+func (im *Image) Broker(id protocol.BrokerID) (Broker, bool) {
+	i, ok := im.findBroker(id)
+	if !ok {
+		return Broker{}, false
+	}
+	return im.brokers[i], true
+}
+
+// Brokers returns all registered brokers by ID. The caller must not change the slice.
+func (im *Image) Brokers() []Broker { return im.brokers }
+
+// Topic returns the topic with an ID.
+func (im *Image) Topic(id protocol.TopicID) (*Topic, bool) {
+	i, ok := im.findID(id)
+	if !ok {
+		return nil, false
+	}
+	return im.byID[i], true
+}
+
+// TopicNamed returns the topic that has a name now.
+func (im *Image) TopicNamed(name string) (*Topic, bool) {
+	i, ok := im.findName(name)
+	if !ok {
+		return nil, false
+	}
+	return im.byName[i], true
+}
+
+// Topics returns all topics by name. The caller must not change the slice.
+func (im *Image) Topics() []*Topic { return im.byName }
+
+// Partition returns the placement of one partition.
+func (im *Image) Partition(tp protocol.TopicPartition) (*Partition, bool) {
+	t, ok := im.Topic(tp.Topic)
+	if !ok || int64(tp.Partition) >= int64(len(t.Partitions)) {
+		return nil, false
+	}
+	return &t.Partitions[tp.Partition], true
+}
+
+// Deleted reports whether the topic existed and is gone for good.
+func (im *Image) Deleted(id protocol.TopicID) bool {
+	if id >= im.NextTopic {
+		return false
+	}
+	_, ok := im.findID(id)
+	return !ok
+}
+
+// Changes compares two images. It calls put for each topic that is new or different in im and gone for each topic of
+// old that im does not have. It costs one pointer comparison for a topic that is the same.
+func (im *Image) Changes(old *Image, put, gone func(*Topic)) {
+	i, j := 0, 0
+	for i < len(old.byID) || j < len(im.byID) {
+		switch {
+		case j == len(im.byID) || i < len(old.byID) && old.byID[i].ID < im.byID[j].ID:
+			gone(old.byID[i])
+			i++
+		case i == len(old.byID) || im.byID[j].ID < old.byID[i].ID:
+			put(im.byID[j])
+			j++
+		default:
+			if old.byID[i] != im.byID[j] {
+				put(im.byID[j])
+			}
+			i++
+			j++
+		}
+	}
+}
+
+func (im *Image) findBroker(id protocol.BrokerID) (int, bool) {
+	return slices.BinarySearchFunc(im.brokers, id, func(b Broker, id protocol.BrokerID) int { return cmp.Compare(b.ID, id) })
+}
+
+func (im *Image) findID(id protocol.TopicID) (int, bool) {
+	return slices.BinarySearchFunc(im.byID, id, func(t *Topic, id protocol.TopicID) int { return cmp.Compare(t.ID, id) })
+}
+
+func (im *Image) findName(name string) (int, bool) {
+	return slices.BinarySearchFunc(im.byName, name, func(t *Topic, n string) int { return cmp.Compare(t.Name, n) })
+}
+
+// The functions below return a changed copy. They copy the slices of pointers (80 KB each at MaxTopics) and share
+// every topic, so a change costs microseconds whatever the number of partitions.
+
+func (im *Image) next() *Image {
+	c := *im
+	c.Version++
+	return &c
+}
+
+func (im *Image) withBroker(b Broker) *Image {
+	c := im.next()
+	i, found := im.findBroker(b.ID)
+	c.brokers = slices.Clone(im.brokers)
+	if found {
+		c.brokers[i] = b
+	} else {
+		c.brokers = slices.Insert(c.brokers, i, b)
+	}
+	return c
+}
+
+// withTopic adds t or replaces the topic that has its ID, and counts the shards it has used.
+func (im *Image) withTopic(t *Topic) *Image {
+	c := im.next()
+	i, found := im.findID(t.ID)
+	n, _ := im.findName(t.Name)
+	if found {
+		c.Partitions += len(t.Partitions) - len(im.byID[i].Partitions)
+		c.byID, c.byName = slices.Clone(im.byID), slices.Clone(im.byName)
+		c.byID[i], c.byName[n] = t, t
+	} else {
+		c.Partitions += len(t.Partitions)
+		c.byID = insertCopy(im.byID, i, t)
+		c.byName = insertCopy(im.byName, n, t)
+	}
+	c.NextTopic = max(c.NextTopic, t.ID+1)
+	for _, p := range t.Partitions {
+		c.NextShard = max(c.NextShard, p.Shard+1)
+	}
+	return c
+}
+
+func (im *Image) withoutTopic(t *Topic) *Image {
+	c := im.next()
+	i, _ := im.findID(t.ID)
+	n, _ := im.findName(t.Name)
+	c.byID = removeCopy(im.byID, i)
+	c.byName = removeCopy(im.byName, n)
+	c.Partitions -= len(t.Partitions)
+	return c
+}
+
+func insertCopy(s []*Topic, i int, t *Topic) []*Topic {
+	out := make([]*Topic, 0, len(s)+1)
+	out = append(out, s[:i]...)
+	out = append(out, t)
+	return append(out, s[i:]...)
+}
+
+func removeCopy(s []*Topic, i int) []*Topic {
+	out := make([]*Topic, 0, len(s)-1)
+	out = append(out, s[:i]...)
+	return append(out, s[i+1:]...)
+}

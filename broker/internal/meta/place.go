@@ -1,0 +1,205 @@
+package meta
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// Load is what a broker carries before a placement.
+type Load struct {
+	Broker        protocol.BrokerID
+	Replicas      int // of all topics
+	Leaders       int // partitions of all topics it is the preferred leader of
+	TopicReplicas int // of the topic that gets partitions
+	TopicLeaders  int
+}
+
+// Place chooses brokers for new partitions of one topic. It returns one list per partition, the preferred leader
+// first. It is pure: the same input gives the same output on every broker.
+//
+// With n brokers, the counts of replicas and of preferred leaders of a topic placed on equal terms differ by at most
+// one between brokers. Who carries the odd one is decided by the load of all topics, so many small topics spread
+// too; a broker that joined later gets its share of each new topic, not all of it.
+//
+// It needs 1 <= replicas <= len(loads).
+func Place(loads []Load, partitions, replicas int) [][]protocol.BrokerID {
+	p := newPlacer(loads)
+	p.quotas(partitions, replicas)
+	for range partitions {
+		p.sets = append(p.sets, p.pick(replicas))
+	}
+	p.elect()
+	p.balance()
+	return p.lists()
+}
+
+type placer struct {
+	loads []Load // by broker; counts grow as the placement is made
+	quota []int  // quota[i]: replicas that broker i still gets
+	sets  [][]int
+	lead  []int // lead[k]: index of the preferred leader of partition k, an element of sets[k]
+}
+
+func newPlacer(loads []Load) *placer {
+	p := &placer{loads: slices.Clone(loads), quota: make([]int, len(loads))}
+	slices.SortFunc(p.loads, func(a, b Load) int { return cmp.Compare(a.Broker, b.Broker) })
+	return p
+}
+
+// quotas hands out replicas one by one to the broker with the fewest of the topic, then the fewest of all. No broker
+// gets more than one replica per partition. Among equals the first rounds prefer brokers that lead little and the
+// others brokers that lead much, so that each partition can find a leader that has room.
+func (p *placer) quotas(partitions, replicas int) {
+	leaders := make([]int, len(p.loads))
+	for i := range leaders {
+		leaders[i] = p.loads[i].Leaders
+	}
+	for k := range partitions * replicas {
+		best := -1
+		for i := range p.loads {
+			if p.quota[i] == partitions {
+				continue
+			}
+			if best < 0 || p.fewer(i, best, leaders, k < partitions) {
+				best = i
+			}
+		}
+		p.quota[best]++
+		p.loads[best].TopicReplicas++
+		p.loads[best].Replicas++
+		if k < partitions {
+			leaders[best]++
+		}
+	}
+}
+
+func (p *placer) fewer(i, j int, leaders []int, leading bool) bool {
+	a, b := &p.loads[i], &p.loads[j]
+	byLeaders := cmp.Compare(leaders[i], leaders[j])
+	if !leading {
+		byLeaders = -byLeaders
+	}
+	return cmp.Or(cmp.Compare(a.TopicReplicas, b.TopicReplicas), cmp.Compare(a.Replicas, b.Replicas), byLeaders) < 0
+}
+
+// pick takes one replica from each of the brokers with the largest quotas. Taking the largest always leaves quotas
+// that the remaining partitions can use up (Havel and Hakimi).
+func (p *placer) pick(replicas int) []int {
+	order := make([]int, len(p.loads))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(p.quota[j], p.quota[i]) })
+	set := slices.Clone(order[:replicas])
+	slices.Sort(set)
+	for _, i := range set {
+		p.quota[i]--
+	}
+	return set
+}
+
+// elect gives each partition the leader that leads least so far.
+func (p *placer) elect() {
+	p.lead = make([]int, len(p.sets))
+	for k, set := range p.sets {
+		best := set[0]
+		for _, i := range set[1:] {
+			a, b := &p.loads[i], &p.loads[best]
+			if cmp.Or(cmp.Compare(a.TopicLeaders, b.TopicLeaders), cmp.Compare(a.Leaders, b.Leaders)) < 0 {
+				best = i
+			}
+		}
+		p.lead[k] = best
+		p.loads[best].TopicLeaders++
+		p.loads[best].Leaders++
+	}
+}
+
+// balance moves leaderships along chains of partitions (broker a gives one to b, b gives one to c, ...) while that
+// makes the ends more equal. Such chains exist until the counts are as equal as any choice can make them; every step
+// lowers the sum of squares of the topic's counts, or keeps it and lowers that of all counts, so it ends.
+func (p *placer) balance() {
+	for {
+		moved := false
+		for from := range p.loads {
+			for p.shift(from) {
+				moved = true
+			}
+		}
+		if !moved {
+			return
+		}
+	}
+}
+
+// shift looks breadth first for a chain that begins at from and improves the balance, and moves along it.
+func (p *placer) shift(from int) bool {
+	led := make([][]int, len(p.loads)) // led[i]: partitions led by i
+	for k, i := range p.lead {
+		led[i] = append(led[i], k)
+	}
+	via := make([]int, len(p.loads)) // via[i]: the partition that would move to i, -1 unseen
+	for i := range via {
+		via[i] = -1
+	}
+	queue := []int{from}
+	for len(queue) > 0 {
+		i := queue[0]
+		queue = queue[1:]
+		if i != from && p.improves(from, i) {
+			p.move(from, i, via)
+			return true
+		}
+		for _, k := range led[i] {
+			for _, j := range p.sets[k] {
+				if j != from && via[j] < 0 {
+					via[j] = k
+					queue = append(queue, j)
+				}
+			}
+		}
+	}
+	return false
+}
+
+// improves reports whether one leadership less on a and one more on b is better.
+func (p *placer) improves(a, b int) bool {
+	x, y := &p.loads[a], &p.loads[b]
+	return cmp.Or(cmp.Compare(x.TopicLeaders-1, y.TopicLeaders), cmp.Compare(x.Leaders-1, y.Leaders)) > 0
+}
+
+func (p *placer) move(from, to int, via []int) {
+	p.loads[from].TopicLeaders--
+	p.loads[from].Leaders--
+	p.loads[to].TopicLeaders++
+	p.loads[to].Leaders++
+	for to != from {
+		k := via[to]
+		to, p.lead[k] = p.lead[k], to
+	}
+}
+
+// lists puts the leader first and turns the followers from one partition of a leader to its next, so that the
+// partitions of a broker that fails do not all go to the same one.
+func (p *placer) lists() [][]protocol.BrokerID {
+	turn := make([]int, len(p.loads))
+	out := make([][]protocol.BrokerID, len(p.sets))
+	for k, set := range p.sets {
+		leader := p.lead[k]
+		followers := make([]protocol.BrokerID, 0, len(set)-1)
+		for _, i := range set {
+			if i != leader {
+				followers = append(followers, p.loads[i].Broker)
+			}
+		}
+		list := append(make([]protocol.BrokerID, 0, len(set)), p.loads[leader].Broker)
+		for n := range followers {
+			list = append(list, followers[(n+turn[leader])%len(followers)])
+		}
+		turn[leader]++
+		out[k] = list
+	}
+	return out
+}
