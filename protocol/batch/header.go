@@ -126,7 +126,7 @@ func (h *Header) check(b []byte) error {
 	}
 	switch {
 	case b[posAttributes]&^compressionMask != 0 || binary.BigEndian.Uint16(b[posReserved:]) != 0:
-		return protocol.Errorf(protocol.CodeUnsupported, "batch attributes %#02x and reserved %#04x, only compression is known",
+		return protocol.Errorf(protocol.CodeUnsupported, "batch attributes %#02x, reserved %#04x: not known",
 			b[posAttributes], binary.BigEndian.Uint16(b[posReserved:]))
 	case h.Compression > S2:
 		return protocol.Errorf(protocol.CodeUnsupported, "batch with %s", h.Compression)
@@ -149,7 +149,8 @@ func (h *Header) check(b []byte) error {
 // unpacks the payload: whether the records in it are well-formed is between producer and consumer.
 func Check(b []byte, limit int) (Header, error) {
 	if len(b) > limit {
-		return Header{}, protocol.Errorf(protocol.CodeBatchTooLarge, "batch of %d bytes, at most %d are allowed", len(b), limit)
+		return Header{}, protocol.Errorf(protocol.CodeBatchTooLarge,
+			"batch of %d bytes, at most %d are allowed", len(b), limit)
 	}
 	h, err := ParseHeader(b)
 	if err != nil {

@@ -15,6 +15,10 @@ const (
 	// shrinkAfter is how many frames in a row must be small before a grown buffer is given back, so
 	// that a stream of large frames with a few small ones between does not allocate each time.
 	shrinkAfter = 64
+	// keepBuffer is the most an idle Reader holds: a larger buffer lives for one frame only.
+	keepBuffer = 1 << 20
+	// maxEmptyReads is how many reads in a row may bring nothing.
+	maxEmptyReads = 100
 )
 
 // Reader cuts a byte stream into frames.
@@ -108,17 +112,19 @@ func (r *Reader) header() (Header, error) {
 
 // fill reads until buf[r:w] holds n bytes. The buffer grows at most to four times what has arrived.
 func (r *Reader) fill(n int) error {
-	for r.w-r.r < n {
+	for empty := 0; r.w-r.r < n; {
 		if r.w == len(r.buf) || r.r == r.w || len(r.buf)-r.r < min(n, eagerBytes) {
 			r.makeRoom(n)
 		}
 		m, err := r.src.Read(r.buf[r.w:])
-		if m < 0 || m > len(r.buf)-r.w {
-			return errors.New("frame: the source returned an impossible count")
-		}
 		r.w += m
 		if err != nil && r.w-r.r < n {
 			return err
+		}
+		if m > 0 {
+			empty = 0
+		} else if empty++; empty == maxEmptyReads {
+			return io.ErrNoProgress
 		}
 	}
 	return nil
@@ -138,9 +144,9 @@ func (r *Reader) makeRoom(n int) {
 	r.r, r.w = 0, have
 }
 
-// shrink gives a grown buffer back after a run of small frames.
+// shrink gives a grown buffer back after a run of small frames, a huge one at once.
 func (r *Reader) shrink() {
-	if len(r.buf) <= smallBuffer || r.small < shrinkAfter || r.w-r.r > smallBuffer {
+	if len(r.buf) <= smallBuffer || r.w-r.r > smallBuffer || (r.small < shrinkAfter && len(r.buf) <= keepBuffer) {
 		return
 	}
 	small := make([]byte, smallBuffer)
