@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,11 +15,13 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "trunkline:", err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
+	err := root().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		if !errors.Is(err, errReported) {
+			fmt.Fprintln(os.Stderr, "trunkline:", err)
+		}
+		os.Exit(1)
 	}
 }
 
@@ -37,6 +40,7 @@ func root() *cobra.Command {
 	var contextFile string
 	cmd.PersistentFlags().StringVar(&contextFile, "context", os.Getenv("TRUNKLINE_CONTEXT"),
 		"file that says how to reach the cluster (default $TRUNKLINE_CONTEXT)")
-	cmd.AddCommand(localCommand(), topicCommand(&contextFile), clusterCommand(&contextFile), pubCommand(&contextFile), subCommand(&contextFile))
+	cmd.AddCommand(localCommand(), topicCommand(&contextFile), clusterCommand(&contextFile), pubCommand(&contextFile),
+		subCommand(&contextFile), readCommand(&contextFile))
 	return cmd
 }
