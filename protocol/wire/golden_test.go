@@ -1,0 +1,45 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/frame"
+	"github.com/trunkline/trunkline/protocol/internal/golden"
+)
+
+// TestGolden compares whole frames, header included, with the vectors, and reads the vectors back.
+func TestGolden(t *testing.T) {
+	for _, s := range samples() {
+		t.Run(s.name, func(t *testing.T) {
+			value, err := json.Marshal(s.value)
+			require.NoError(t, err)
+			meaning := fmt.Sprintf("%s in a frame of kind %d\n%s", s.name, s.kind, value)
+			golden.Check(t, s.name, meaning, AppendFrame(nil, s.kind, s.value))
+
+			vector := golden.Read(t, s.name)
+			got := s.fresh()
+			require.NoError(t, got.Decode(vector[frame.HeaderSize:]))
+			require.Equal(t, s.value, got)
+		})
+	}
+}
+
+func TestGoldenDeliver(t *testing.T) {
+	h := DeliverHeader{Activation: 7, Next: 1 << 40}
+	b := frame.Begin(nil, protocol.KindDeliver)
+	b = frame.End(append(AppendDeliverHeader(b, h), "record batches"...), 0)
+	golden.Check(t, "Deliver", "deliver frame: activation 7, next offset 1<<40, then text in place of batches", b)
+
+	got, batches, err := ParseDeliverHeader(golden.Read(t, "Deliver")[frame.HeaderSize:])
+	require.NoError(t, err)
+	require.Equal(t, h, got)
+	require.Equal(t, "record batches", string(batches))
+
+	_, _, err = ParseDeliverHeader(make([]byte, protocol.DeliverHeaderSize-1))
+	require.ErrorIs(t, err, protocol.ErrInvalidRequest)
+}
