@@ -1,0 +1,224 @@
+package demo
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/trunkline/trunkline/bench/verify"
+	"github.com/trunkline/trunkline/client"
+)
+
+// numberHeader carries a record's number, so that a record is recognised wherever it is read.
+const numberHeader = "n"
+
+// publisher sends the input again and again at a steady rate, whatever the answers: an open loop.
+type publisher struct {
+	producer *client.Producer
+	input    *input
+	opts     Options
+	pauses   *pauses
+	cancel   context.CancelFunc
+	done     chan struct{}
+
+	mu      sync.Mutex
+	history []verify.Sent // guarded by mu; index is the record's number
+	ackedN  int           // guarded by mu
+	failed  int           // guarded by mu
+	err     error         // guarded by mu; first failure
+}
+
+func publish(ctx context.Context, c *client.Client, in *input, opts Options) (*publisher, error) {
+	open, cancelOpen := context.WithTimeout(ctx, 30*time.Second)
+	defer cancelOpen()
+	producer, err := c.Producer(open, topic)
+	if err != nil {
+		return nil, err
+	}
+	loop, cancel := context.WithCancel(ctx)
+	p := &publisher{producer: producer, input: in, opts: opts, pauses: newPauses(), cancel: cancel, done: make(chan struct{})}
+	go func() { defer close(p.done); p.loop(loop) }()
+	return p, nil
+}
+
+// loop sends what is due each millisecond until ctx ends and the whole input was sent at least once.
+func (p *publisher) loop(ctx context.Context) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	start := time.Now()
+	for n := 0; ; {
+		for due := int(time.Since(start).Seconds() * float64(p.opts.Rate)); n < due; n++ {
+			if ctx.Err() != nil {
+				return
+			}
+			p.send(ctx, n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *publisher) send(ctx context.Context, n int) {
+	l := p.input.lines[n%len(p.input.lines)]
+	part := keyPartition(l.key, p.opts.Partitions)
+	number := binary.BigEndian.AppendUint64(nil, uint64(n))
+	p.mu.Lock()
+	p.history = append(p.history, verify.Sent{Outcome: verify.Pending})
+	p.mu.Unlock()
+	p.pauses.sent(part, time.Now())
+	rec := client.Record{Key: l.key, Value: l.value, Headers: []client.Header{{Key: numberHeader, Value: number}}, Partition: client.OnPartition(int(part))}
+	err := p.producer.Send(context.WithoutCancel(ctx), rec, func(rc client.Receipt, err error) { p.answered(n, part, rc, err) })
+	if err != nil {
+		p.answered(n, part, client.Receipt{}, err)
+	}
+}
+
+func (p *publisher) answered(n int, part int32, rc client.Receipt, err error) {
+	p.pauses.acked(part, time.Now())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &p.history[n]
+	if err == nil {
+		*s = verify.Sent{Outcome: verify.Acked, Partition: int32(rc.Partition), Offset: uint64(rc.Offset)}
+		p.ackedN++
+		return
+	}
+	s.Outcome = verify.Unknown
+	var perr *client.PublishError
+	if errors.As(err, &perr) && perr.Outcome == client.NotAppended {
+		s.Outcome = verify.NotAppended
+	}
+	p.failed++
+	if p.err == nil {
+		p.err = fmt.Errorf("record %d: %w", n, err)
+	}
+}
+
+// stop ends sending and waits until everything sent is answered.
+func (p *publisher) stop(ctx context.Context) error {
+	p.cancel()
+	<-p.done
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return p.producer.Close(ctx)
+}
+
+func (p *publisher) sent() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.history)
+}
+
+func (p *publisher) acked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ackedN
+}
+
+// keyPartition spreads keys over partitions.
+func keyPartition(key []byte, partitions int) int32 {
+	h := fnv.New32a()
+	_, _ = h.Write(key) // a hash never fails
+	return int32(h.Sum32() % uint32(partitions))
+}
+
+// entry turns a message into what the checkers compare.
+func entry(m *client.Message) (verify.Entry, error) {
+	for _, h := range m.Headers {
+		if h.Key == numberHeader && len(h.Value) == 8 {
+			sum := crc32.Update(crc32.ChecksumIEEE(m.Key), crc32.IEEETable, m.Value)
+			return verify.Entry{Offset: uint64(m.Offset), ID: verify.ID{Seq: binary.BigEndian.Uint64(h.Value)}, Sum: sum}, nil
+		}
+	}
+	return verify.Entry{}, fmt.Errorf("partition %d offset %d: a record without its number", m.Partition, m.Offset)
+}
+
+// subscriber receives and acknowledges everything in one subscription.
+type subscriber struct {
+	sub    *client.Subscription
+	cancel context.CancelFunc
+	done   chan struct{}
+	pauses *pauses
+
+	mu        sync.Mutex
+	delivered map[int32][]verify.Entry // guarded by mu
+	count     int                      // guarded by mu
+	err       error                    // guarded by mu
+}
+
+func subscribe(ctx context.Context, c *client.Client) (*subscriber, error) {
+	open, cancelOpen := context.WithTimeout(ctx, 30*time.Second)
+	defer cancelOpen()
+	sub, err := c.Subscribe(open, topic, "demo", client.StartAt(client.Earliest()))
+	if err != nil {
+		return nil, err
+	}
+	loop, cancel := context.WithCancel(ctx)
+	s := &subscriber{sub: sub, cancel: cancel, done: make(chan struct{}), pauses: newPauses(), delivered: map[int32][]verify.Entry{}}
+	go func() { defer close(s.done); s.loop(loop) }()
+	return s, nil
+}
+
+func (s *subscriber) loop(ctx context.Context) {
+	for m, err := range s.sub.Messages(ctx) {
+		if err == nil {
+			err = s.take(m)
+		}
+		if err != nil {
+			s.mu.Lock()
+			if ctx.Err() == nil {
+				s.err = err
+			}
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (s *subscriber) take(m *client.Message) error {
+	e, err := entry(m)
+	if err != nil {
+		return err
+	}
+	part := int32(m.Partition)
+	now := time.Now()
+	s.pauses.acked(part, now)
+	s.pauses.sent(part, now) // the next record is always awaited
+	s.mu.Lock()
+	s.delivered[part] = append(s.delivered[part], e)
+	s.count++
+	s.mu.Unlock()
+	if err := s.sub.Ack(m); !errors.Is(err, client.ErrPartitionLost) {
+		return err
+	}
+	return nil
+}
+
+func (s *subscriber) received() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+func (s *subscriber) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+func (s *subscriber) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	err := s.sub.Close(ctx)
+	s.cancel()
+	<-s.done
+	return err
+}
