@@ -1,0 +1,173 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/trunkline/trunkline/client/internal/conn"
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/wire"
+)
+
+// Errors of this package.
+var (
+	ErrClosed   = errors.New("client is closed")
+	ErrNoBroker = errors.New("no broker reachable")
+)
+
+// dialTimeout bounds one attempt. It is several round trips to the other side of the world; a broker
+// that is gone is usually noticed much earlier, by a refused packet.
+const dialTimeout = 2 * time.Second
+
+// Hooks are called as things happen; nil ones are skipped. They must not block.
+type Hooks struct {
+	Connected     func(b protocol.BrokerID, addr string, took time.Duration)
+	Disconnected  func(b protocol.BrokerID, addr string, err error)
+	DialFailed    func(addr string, err error)
+	LeaderChanged func(tp protocol.TopicPartition, l Leader)
+}
+
+// Config configures a Cluster.
+type Config struct {
+	Seeds []string
+	Conn  conn.Config
+	Warm  int // how many brokers to stay connected to without need
+	Hooks Hooks
+	Log   *slog.Logger
+}
+
+// Limits are what every broker met so far accepts.
+type Limits struct {
+	MaxRecordBytes     int
+	MaxBatchBytes      int
+	MaxInFlightBatches int
+}
+
+// Cluster is a client's view of a cluster.
+type Cluster struct {
+	cfg    Config
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+
+	mu           sync.Mutex // guards the following
+	name         string     // of the cluster, from the first hello
+	image        *Image     // nil until the first one
+	imageChanged chan struct{}
+	leaders      map[protocol.TopicPartition]*leaderEntry
+	peers        map[protocol.BrokerID]*peer
+	live         int           // connections that are up
+	liveChanged  chan struct{} // closed and replaced when one comes or goes
+	limits       Limits
+	seedErrs     map[string]error // why a seed can not be used, while it can not
+}
+
+// Open connects to the first seed that answers and waits for its image. It tries until ctx ends, or
+// until every seed has failed for a reason that will not pass.
+func Open(ctx context.Context, cfg Config) (*Cluster, error) {
+	c := &Cluster{
+		cfg: cfg, imageChanged: make(chan struct{}), liveChanged: make(chan struct{}),
+		leaders:  make(map[protocol.TopicPartition]*leaderEntry),
+		peers:    make(map[protocol.BrokerID]*peer),
+		seedErrs: make(map[string]error),
+		limits: Limits{
+			MaxRecordBytes: protocol.DefaultMaxRecordBytes, MaxBatchBytes: protocol.DefaultMaxBatchBytes,
+			MaxInFlightBatches: protocol.MaxInFlightBatches,
+		},
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	c.wg.Go(c.runSeeds)
+	for {
+		image, changed := c.Image()
+		if image != nil {
+			return c, nil
+		}
+		select {
+		case <-changed:
+		case <-c.ctx.Done(): // by runSeeds: nothing can help
+			err := context.Cause(c.ctx)
+			c.Close()
+			return nil, err
+		case <-ctx.Done():
+			c.Close()
+			return nil, fmt.Errorf("%w: %w%s", ErrNoBroker, context.Cause(ctx), c.seedReasons())
+		}
+	}
+}
+
+// Close ends all connections and waits for every goroutine. Sessions in Follow must have ended.
+func (c *Cluster) Close() {
+	c.cancel(ErrClosed)
+	c.wg.Wait()
+}
+
+// Done is closed when Close has begun.
+func (c *Cluster) Done() <-chan struct{} { return c.ctx.Done() }
+
+// Limits returns the lowest limits that any broker met so far gave.
+func (c *Cluster) Limits() Limits {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.limits
+}
+
+// Topic finds a topic by name. When the image lacks it the connected brokers are asked, since one may
+// have heard of it before the others.
+func (c *Cluster) Topic(ctx context.Context, name string) (*wire.TopicInfo, error) {
+	image, _ := c.Image()
+	if t, ok := image.Topic(name); ok {
+		return t, nil
+	}
+	if err := c.RefreshAll(ctx); err != nil {
+		return nil, err
+	}
+	image, _ = c.Image()
+	if t, ok := image.Topic(name); ok {
+		return t, nil
+	}
+	return nil, protocol.Errorf(protocol.CodeTopicNotFound, "no topic %q", name)
+}
+
+// Metadata implements conn.Events.
+func (c *Cluster) Metadata(_ *conn.Conn, m *wire.Metadata) { c.apply(m) }
+
+// Leaders implements conn.Events.
+func (c *Cluster) Leaders(_ *conn.Conn, leaders []wire.Leader) {
+	for _, l := range leaders {
+		tp := protocol.TopicPartition{Topic: l.Topic, Partition: l.Partition}
+		c.Observe(tp, Leader{Broker: l.Leader, Epoch: l.Epoch})
+	}
+}
+
+// GoAway implements conn.Events. The broker hands its leaderships over, which is pushed by itself; the
+// connection ends when the broker ends it.
+func (c *Cluster) GoAway(cn *conn.Conn, g *wire.GoAway) {
+	c.cfg.Log.Info("broker is leaving", "broker", cn.Broker(), "reason", g.Reason, "grace_ms", g.GraceMillis)
+}
+
+// welcome checks a new connection against what is known.
+func (c *Cluster) welcome(cn *conn.Conn) error {
+	h := cn.Hello()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.name == "" {
+		c.name = h.Cluster
+	}
+	if c.name != h.Cluster {
+		return protocol.Errorf(protocol.CodeInvalidRequest,
+			"%s belongs to cluster %q, not to %q", cn.Addr(), h.Cluster, c.name)
+	}
+	lower := func(limit *int, to uint32) {
+		if to > 0 {
+			*limit = min(*limit, int(to))
+		}
+	}
+	lower(&c.limits.MaxRecordBytes, h.MaxRecordBytes)
+	lower(&c.limits.MaxBatchBytes, h.MaxBatchBytes)
+	lower(&c.limits.MaxInFlightBatches, h.MaxInFlightBatches)
+	return nil
+}
