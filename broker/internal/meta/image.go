@@ -62,6 +62,8 @@ type Topic struct {
 	Config          wire.TopicConfig
 	Partitions      []Partition // Partitions[i] is partition i
 	CreateRequestID uint64
+
+	info wire.TopicInfo // the same in the words of the protocol; see withInfo
 }
 
 // Image is the whole metadata at one version. It is immutable and shared; the zero Image is an empty cluster.
@@ -184,9 +186,11 @@ func (im *Image) withBroker(b Broker) *Image {
 	return c
 }
 
-// withTopic adds t or replaces the topic that has its ID, and counts the shards it has used.
+// withTopic adds t or replaces the topic that has its ID, and counts the shards it has used. t is the image's from
+// now on.
 func (im *Image) withTopic(t *Topic) *Image {
 	c := im.next()
+	t.withInfo()
 	i, found := im.findID(t.ID)
 	n, _ := im.findName(t.Name)
 	if found {
@@ -222,7 +226,11 @@ func insertCopy(s []*Topic, i int, t *Topic) []*Topic {
 	return append(out, s[i:]...)
 }
 
+// removeCopy returns nil for an empty rest, as an image without topics has.
 func removeCopy(s []*Topic, i int) []*Topic {
+	if len(s) == 1 {
+		return nil
+	}
 	out := make([]*Topic, 0, len(s)-1)
 	out = append(out, s[:i]...)
 	return append(out, s[i+1:]...)

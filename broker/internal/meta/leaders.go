@@ -102,6 +102,12 @@ func (l *Leaders) Get(tp protocol.TopicPartition) (wire.Leader, bool) {
 	return el.Value.(*leaderEntry).Leader, true
 }
 
+// Leader returns the newest known leader of a partition, 0 if none.
+func (l *Leaders) Leader(tp protocol.TopicPartition) (protocol.BrokerID, protocol.Epoch) {
+	w, _ := l.Get(tp)
+	return w.Leader, w.Epoch
+}
+
 // All returns every known leader, the one that changed longest ago first.
 func (l *Leaders) All() []wire.Leader {
 	l.mu.Lock()
@@ -150,6 +156,44 @@ func (l *Leaders) drop(tp protocol.TopicPartition) {
 	}
 }
 
+// Subscribe returns a channel of changes, beginning with those after the call, and a function that ends it, which must be
+// called and waits for the subscription's goroutine. A receiver that is slow finds each partition once, with its newest
+// leader, in the next batch.
+func (l *Leaders) Subscribe() (<-chan []wire.Leader, func()) {
+	l.mu.Lock()
+	sub := &LeaderSub{table: l, seq: l.seq}
+	l.mu.Unlock()
+	changes, stop, done := make(chan []wire.Leader), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		sub.pump(changes, stop)
+	}()
+	var once sync.Once
+	return changes, func() {
+		once.Do(func() { close(stop) })
+		<-done
+	}
+}
+
+func (s *LeaderSub) pump(changes chan<- []wire.Leader, stop <-chan struct{}) {
+	for {
+		select {
+		case <-s.Ready():
+		case <-stop:
+			return
+		}
+		batch := s.Take()
+		if len(batch) == 0 {
+			continue
+		}
+		select {
+		case changes <- batch:
+		case <-stop:
+			return
+		}
+	}
+}
+
 // LeaderSub is one subscriber's place in the stream of leader changes. One goroutine uses it; it holds nothing that
 // must be closed.
 type LeaderSub struct {
@@ -157,8 +201,8 @@ type LeaderSub struct {
 	seq   uint64
 }
 
-// Subscribe returns a subscription that begins with everything known now.
-func (l *Leaders) Subscribe() *LeaderSub { return &LeaderSub{table: l} }
+// Follow returns a place that begins with everything known now.
+func (l *Leaders) Follow() *LeaderSub { return &LeaderSub{table: l} }
 
 // Ready returns a channel that is closed as soon as Take has something to return.
 func (s *LeaderSub) Ready() <-chan struct{} {

@@ -27,9 +27,7 @@ type Load struct {
 func Place(loads []Load, partitions, replicas int) [][]protocol.BrokerID {
 	p := newPlacer(loads)
 	p.quotas(partitions, replicas)
-	for range partitions {
-		p.sets = append(p.sets, p.pick(replicas))
-	}
+	p.groups(partitions, replicas)
 	p.elect()
 	p.balance()
 	return p.lists()
@@ -52,17 +50,14 @@ func newPlacer(loads []Load) *placer {
 // gets more than one replica per partition. Among equals the first rounds prefer brokers that lead little and the
 // others brokers that lead much, so that each partition can find a leader that has room.
 func (p *placer) quotas(partitions, replicas int) {
-	leaders := make([]int, len(p.loads))
-	for i := range leaders {
-		leaders[i] = p.loads[i].Leaders
-	}
+	expect := p.expected()
 	for k := range partitions * replicas {
 		best := -1
 		for i := range p.loads {
 			if p.quota[i] == partitions {
 				continue
 			}
-			if best < 0 || p.fewer(i, best, leaders, k < partitions) {
+			if best < 0 || p.fewer(i, best, lead(expect, i, best, k < partitions)) {
 				best = i
 			}
 		}
@@ -70,34 +65,62 @@ func (p *placer) quotas(partitions, replicas int) {
 		p.loads[best].TopicReplicas++
 		p.loads[best].Replicas++
 		if k < partitions {
-			leaders[best]++
+			expect[best] += oneLeader
 		}
 	}
 }
 
-func (p *placer) fewer(i, j int, leaders []int, leading bool) bool {
-	a, b := &p.loads[i], &p.loads[j]
-	byLeaders := cmp.Compare(leaders[i], leaders[j])
-	if !leading {
-		byLeaders = -byLeaders
+// expected returns a number per broker that orders them by the partitions of the topic they lead, then by those of all
+// topics; one more partition adds oneLeader. It is the start of a guess at how many each will lead.
+func (p *placer) expected() []int64 {
+	expect := make([]int64, len(p.loads))
+	for i, l := range p.loads {
+		expect[i] = int64(l.TopicLeaders)<<32 + int64(l.Leaders)
 	}
+	return expect
+}
+
+const oneLeader = 1<<32 + 1
+
+// lead orders i and j: who is expected to lead less comes first where a leader is sought, last otherwise.
+func lead(expect []int64, i, j int, leader bool) int {
+	if leader {
+		return cmp.Compare(expect[i], expect[j])
+	}
+	return cmp.Compare(expect[j], expect[i])
+}
+
+func (p *placer) fewer(i, j, byLeaders int) bool {
+	a, b := &p.loads[i], &p.loads[j]
 	return cmp.Or(cmp.Compare(a.TopicReplicas, b.TopicReplicas), cmp.Compare(a.Replicas, b.Replicas), byLeaders) < 0
 }
 
-// pick takes one replica from each of the brokers with the largest quotas. Taking the largest always leaves quotas
-// that the remaining partitions can use up (Havel and Hakimi).
-func (p *placer) pick(replicas int) []int {
-	order := make([]int, len(p.loads))
-	for i := range order {
-		order[i] = i
+// groups makes the replica sets: each takes one replica from the brokers with the largest quotas, which always leaves
+// quotas that the remaining partitions can use up (Havel and Hakimi). Among equals a set gets one broker that leads
+// little and else those that lead much.
+func (p *placer) groups(partitions, replicas int) {
+	expect := p.expected()
+	for range partitions {
+		set := make([]int, 0, replicas)
+		for len(set) < replicas {
+			best := -1
+			for i := range p.loads {
+				if slices.Contains(set, i) {
+					continue
+				}
+				if best < 0 || cmp.Or(cmp.Compare(p.quota[best], p.quota[i]), lead(expect, i, best, len(set) == 0)) < 0 {
+					best = i
+				}
+			}
+			set = append(set, best)
+		}
+		expect[set[0]] += oneLeader
+		for _, i := range set {
+			p.quota[i]--
+		}
+		slices.Sort(set)
+		p.sets = append(p.sets, set)
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(p.quota[j], p.quota[i]) })
-	set := slices.Clone(order[:replicas])
-	slices.Sort(set)
-	for _, i := range set {
-		p.quota[i]--
-	}
-	return set
 }
 
 // elect gives each partition the leader that leads least so far.

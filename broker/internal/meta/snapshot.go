@@ -269,7 +269,7 @@ func (d *snapshotReader) addTopic(im *Image) {
 	})
 	d.rest(extra)
 	t.Partitions = slices.Clip(t.Partitions)
-	im.byID = append(im.byID, t)
+	im.byID = append(im.byID, t.withInfo())
 	im.Partitions += len(t.Partitions)
 }
 
