@@ -1,2 +1,42 @@
 // Package seglog stores one partition's record batches in append-only segment files.
+//
+// It owns bytes and offsets, nothing else: it knows no Raft, no network and no clock, and it never decodes a record. A batch is
+// stored as it came over the wire (protocol/batch); whole batches go in and whole batches come out.
+//
+// Files of a log's directory; the number in a name is the offset of the segment's first record:
+//
+//	00000000000000000000.log   sealed     batch | batch | ... | batch        nothing between, before or after
+//	00000000000000000000.idx   sealed     entry | entry | ...
+//	00000000000000052107.log   active     batch | batch | ... (torn tail)    the one that grows
+//	00000000000000052107.idx   active     entry | ...                        its newest entries are still in memory
+//
+// An index entry, 24 bytes, big-endian; the first names the segment's first batch, each other one the first batch
+// at least Options.IndexEveryBytes behind its predecessor's. Never renumber; another layout is another file extension.
+//
+//	+--------+-----------------------------------------------+
+//	|  0  u64| offset of the batch's first record             |
+//	|  8  i64| append time of the batch, Unix milliseconds   |
+//	| 16  u32| position of the batch in the .log file        |
+//	| 20  u32| CRC32C over [0:20)                            |
+//	+--------+-----------------------------------------------+
+//
+// Invariants:
+//
+//	Inv1  Offsets are dense: each batch begins at the offset where the one before it, or the segment before it, ended.
+//	Inv2  A batch never crosses a segment, so whole files can be dropped.
+//	Inv3  A sealed segment was fsynced, and its name too, before the next one was created: only the last can be torn.
+//	Inv4  After Sync everything appended before it survives a crash. Open proves that the log reaches keepBelow or fails.
+//	Inv5  An index is a hint. An entry counts only when its CRC fits and the batch it points at says the same offset; a
+//	      missing or wrong index is rebuilt from the batches.
+//	Inv6  Bytes from disk are returned only after both CRCs of each batch and Inv1 were checked; damage is a *CorruptionError.
+//	Inv7  A file is deleted only by DropBelow, which never passes Start, an open View or a read in progress.
+//	Inv8  After a failed write or fsync nothing is written any more (fsyncgate); reads go on.
+//
+// Not damage: bytes behind the last valid batch of the last segment when Open keeps All, and everything at and above keepBelow.
+//
+// Concurrency: Append, SetStart, DropBelow, Sync and Close are for one goroutine at a time (a mutex makes sure); all
+// other methods are for any number, at any time, also while Close runs. Readers never wait for a disk write: mu is held only for memory.
+//
+// Bounds: memory of an idle log is below 4 KiB plus about 150 bytes per segment (its tail is the Cache's to take); 64
+// index entries wait in memory; open files are the active segment and at most 4 sealed ones, and none before the first use.
 package seglog

@@ -14,7 +14,7 @@ const All = protocol.Offset(math.MaxUint64)
 // ErrClosed is returned by every call after Close.
 var ErrClosed = errors.New("seglog: log is closed")
 
-// CorruptionError says that bytes which were durable are damaged or missing. Nothing was changed on disk.
+// CorruptionError says that bytes which were durable are damaged or missing.
 type CorruptionError struct {
 	File     string
 	Position int64 // in File
