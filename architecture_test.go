@@ -137,3 +137,24 @@ func eachGoFile(t *testing.T, visit func(string, []byte, *token.FileSet, *ast.Fi
 		t.Fatal(err)
 	}
 }
+
+// TestReadmeShowsTheCompiledExample keeps the README's program equal to the one that the compiler sees.
+func TestReadmeShowsTheCompiledExample(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(readme), "<!-- example: ")
+	if !ok {
+		t.Fatal("README.md names no example")
+	}
+	path, rest, _ := strings.Cut(rest, " -->")
+	shown, _, _ := strings.Cut(strings.TrimPrefix(rest, "\n```go\n"), "```\n<!-- end -->")
+	compiled, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown != string(compiled) {
+		t.Errorf("the program in README.md is not %s", path)
+	}
+}

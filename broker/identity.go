@@ -31,7 +31,9 @@ type identity struct {
 	Cluster string            `json:"cluster"`
 	Broker  protocol.BrokerID `json:"broker"`
 	DirID   dirID             `json:"dir_id"` // random, made with the directory: tells a wiped one from the old one
-	Formed  bool              `json:"formed"` // this broker was registered in the cluster's metadata once
+	// Peers are the data directories of the cluster's brokers as the metadata has them. Empty: this broker was not
+	// registered yet.
+	Peers map[protocol.BrokerID]dirID `json:"peers,omitempty"`
 }
 
 type dirID [16]byte
@@ -117,15 +119,6 @@ func (d *dataDir) saveIdentity() error {
 		return fmt.Errorf("identity: %w", err)
 	}
 	return writeFileDurably(d.file("identity.json"), append(text, '\n'))
-}
-
-// setFormed remembers that the cluster knows this directory.
-func (d *dataDir) setFormed() error {
-	if d.id.Formed {
-		return nil
-	}
-	d.id.Formed = true
-	return d.saveIdentity()
 }
 
 // quicSecret returns 64 bytes kept in the directory: stateless reset key and token key.
