@@ -1,2 +1,27 @@
-// Package liveness knows which brokers are alive.
+// Package liveness knows which brokers are alive, and lets local replicas campaign for the shards of leaders that are not.
+//
+// It owns beliefs about brokers and the pings they rest on. It knows no Raft and no sockets: pings travel over a
+// Port, campaigns are asked through Shards. One detector per broker watches every other broker; its cost does
+// not depend on the number of partitions.
+//
+// A leader loses its shards (is deposed) for one of four causes:
+//
+//	death    its process is gone: connections closed and a redial refused, or a new incarnation was met
+//	silence  a majority of the shard's replicas, this broker included, have not heard it for SilentAfter
+//	stall    it says itself that its disk hangs
+//	deafness it says itself that it does not hear a majority of the shard's replicas
+//
+// Invariants:
+//
+//	Inv1  one broker's view alone never deposes by silence: a one-way cut moves no leader.
+//	Inv2  a death is delivered once per incarnation, even if the next incarnation is met before anybody asked.
+//	Inv3  a death that another broker plainly contradicts (it heard the same incarnation later) deposes nobody.
+//	Inv4  a broker that was itself paused starts its silence clocks anew: it never takes its own pause for theirs.
+//	Inv5  only a broker that hears a majority of a shard and whose disk works campaigns for it.
+//	Inv6  the pinging goroutine does nothing but ping: logs, hooks and campaigns have goroutines of their own,
+//	      so a stalled disk under the log stops no ping.
+//
+// The judgement (core, planner) is pure: values and a now parameter in, values out. Detector and Takeover are
+// shells around it; all their methods may be called from any goroutine. Bounds: MaxPeers brokers, MaxPayload
+// bytes per broadcast, maxEvents changes waiting for the log (more are counted and dropped).
 package liveness

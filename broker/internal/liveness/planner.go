@@ -1,0 +1,220 @@
+package liveness
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// Times of a takeover.
+const (
+	// turn is the head start of each candidate over the next one.
+	turn = 80 * time.Millisecond
+	// askAgain is when a campaign is asked again if the term did not move: it was skipped, most likely because the
+	// replica had not applied all it knew to be committed. After quickAsks it is asked less often.
+	askAgain  = 25 * time.Millisecond
+	askSlowly = 100 * time.Millisecond
+	quickAsks = 8
+	// electionTime is what a campaign that was begun, here or elsewhere, gets before the next one: it waits
+	// for two fsyncs, and a new campaign would undo it.
+	electionTime = 150 * time.Millisecond
+	// newShardGrace lets the other replicas of a shard that never had a leader start too.
+	newShardGrace = 100 * time.Millisecond
+	// scanNew and scanOld are how often shards are looked for: without a leader, and led by a broker that has been
+	// in trouble for longer than scanFast.
+	scanNew  = 200 * time.Millisecond
+	scanOld  = 500 * time.Millisecond
+	scanFast = 5 * time.Second
+	// firstTerm is the term of a shard that was bootstrapped and has never had a leader.
+	firstTerm = 1
+)
+
+// judge is what the planner asks of the detector.
+type judge interface {
+	deposed(leader protocol.BrokerID, replicas []protocol.BrokerID) (cause string, ok bool)
+	incarnationGone(b protocol.BrokerID, boot [16]byte) bool
+	HearsMajority(replicas []protocol.BrokerID) bool
+	candidate(b protocol.BrokerID) bool
+	troubled() []protocol.BrokerID
+}
+
+// claim is one shard whose leadership is to be taken.
+type claim struct {
+	shard Shard
+	from  protocol.BrokerID // 0: the shard never had a leader
+	cause string
+	death bool     // of the incarnation boot: holds even when the next incarnation is alive
+	boot  [16]byte // of from, if death
+	rank  int      // of this broker among the candidates
+	begun time.Time
+	next  time.Time // when to act
+	term  uint64    // the highest seen
+	asked int       // since the term moved
+}
+
+// outcome is what became of a claim, for the log.
+type outcome struct {
+	claim  *claim
+	leader protocol.BrokerID // 0: withdrawn
+}
+
+// planner decides when to campaign for what. It has no goroutine and no clock; one goroutine uses it.
+type planner struct {
+	self   protocol.BrokerID
+	judge  judge
+	shards Shards
+	jitter func(max time.Duration) time.Duration
+
+	claims   map[uint64]*claim // at most one per local shard
+	trouble  map[protocol.BrokerID]*scan
+	newScan  time.Time
+	outcomes []outcome // since the last step
+	begun    []*claim  // since the last step
+	asks     int
+}
+
+// scan remembers when a troubled broker's shards were last looked for.
+type scan struct {
+	since, last time.Time
+}
+
+func newPlanner(self protocol.BrokerID, j judge, s Shards) *planner {
+	return &planner{
+		self: self, judge: j, shards: s,
+		jitter:  func(max time.Duration) time.Duration { return rand.N(max) },
+		claims:  make(map[uint64]*claim),
+		trouble: make(map[protocol.BrokerID]*scan),
+	}
+}
+
+// step does what is due and returns when the next step is due (zero: whenever something changes).
+func (p *planner) step(now time.Time, deaths []death) time.Time {
+	p.outcomes, p.begun, p.asks = p.outcomes[:0], p.begun[:0], 0
+	for _, d := range deaths {
+		if !p.judge.incarnationGone(d.broker, d.boot) {
+			continue
+		}
+		for _, s := range p.shards.Led(d.broker) {
+			p.add(now, claim{shard: s, from: d.broker, cause: causeDeath, death: true, boot: d.boot, next: now})
+		}
+	}
+	p.scanTroubled(now)
+	if now.Sub(p.newScan) >= scanNew {
+		p.newScan = now
+		for _, s := range p.shards.Led(0) {
+			if s.Term <= firstTerm {
+				p.add(now, claim{shard: s, cause: "new", next: now.Add(newShardGrace)})
+			}
+		}
+	}
+	return p.act(now)
+}
+
+func (p *planner) scanTroubled(now time.Time) {
+	troubled := p.judge.troubled()
+	for id := range p.trouble {
+		if !slices.Contains(troubled, id) {
+			delete(p.trouble, id)
+		}
+	}
+	for _, id := range troubled {
+		sc := p.trouble[id]
+		if sc == nil {
+			sc = &scan{since: now}
+			p.trouble[id] = sc
+		}
+		if now.Sub(sc.since) > scanFast && now.Sub(sc.last) < scanOld {
+			continue
+		}
+		sc.last = now
+		for _, s := range p.shards.Led(id) {
+			if cause, ok := p.judge.deposed(id, s.Replicas); ok {
+				p.add(now, claim{shard: s, from: id, cause: cause, next: now})
+			}
+		}
+	}
+}
+
+// add takes up a claim unless the shard has one. c.next is when the first candidate acts.
+func (p *planner) add(now time.Time, c claim) {
+	if p.claims[c.shard.ID] != nil || !slices.Contains(c.shard.Replicas, p.self) {
+		return
+	}
+	for _, r := range c.shard.Replicas {
+		if r == p.self {
+			break
+		}
+		if r != c.from && p.judge.candidate(r) {
+			c.rank++
+		}
+	}
+	c.begun, c.term = now, c.shard.Term
+	c.next = c.next.Add(time.Duration(c.rank) * turn)
+	p.claims[c.shard.ID] = &c
+	p.begun = append(p.begun, &c)
+}
+
+// act goes through the claims in the order of shards.
+func (p *planner) act(now time.Time) (next time.Time) {
+	ids := make([]uint64, 0, len(p.claims))
+	for id := range p.claims {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		c := p.claims[id]
+		leader, term, ok := p.shards.Leader(id)
+		if done, by := p.settled(c, leader, term, ok); done {
+			delete(p.claims, id)
+			p.outcomes = append(p.outcomes, outcome{c, by})
+			continue
+		}
+		p.claimOne(now, c, term)
+		if next.IsZero() || c.next.Before(next) {
+			next = c.next
+		}
+	}
+	return next
+}
+
+// settled reports whether nothing is left to do: there is a new leader (by), or no reason any more (by is 0).
+func (p *planner) settled(c *claim, leader protocol.BrokerID, term uint64, ok bool) (done bool, by protocol.BrokerID) {
+	switch {
+	case !ok:
+		return true, 0
+	case leader != 0 && (leader != c.from || term > c.shard.Term):
+		return true, leader
+	case c.death:
+		return !p.judge.incarnationGone(c.from, c.boot), 0
+	case c.from == 0:
+		return false, 0
+	}
+	_, deposed := p.judge.deposed(c.from, c.shard.Replicas)
+	return !deposed, 0
+}
+
+func (p *planner) claimOne(now time.Time, c *claim, term uint64) {
+	if term > c.term {
+		// Somebody campaigns, this broker or another one: give it the time an election takes.
+		c.term, c.asked = term, 0
+		c.next = now.Add(electionTime + time.Duration(c.rank)*turn/2 + p.jitter(turn/2))
+		return
+	}
+	if now.Before(c.next) {
+		return
+	}
+	if !p.judge.candidate(p.self) || !p.judge.HearsMajority(c.shard.Replicas) {
+		c.next = now.Add(askSlowly)
+		return
+	}
+	p.shards.Campaign(c.shard.ID)
+	p.asks++
+	c.asked++
+	if c.asked <= quickAsks {
+		c.next = now.Add(askAgain)
+	} else {
+		c.next = now.Add(askSlowly + p.jitter(askSlowly/4))
+	}
+}

@@ -1,0 +1,223 @@
+package liveness
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// fakeJudge says what the test tells it.
+type fakeJudge struct {
+	self     protocol.BrokerID
+	bad      map[protocol.BrokerID]string // deposed in every shard
+	gone     map[death]bool
+	minority bool
+	weak     map[protocol.BrokerID]bool // no candidates
+}
+
+func (j *fakeJudge) deposed(b protocol.BrokerID, _ []protocol.BrokerID) (string, bool) {
+	return j.bad[b], j.bad[b] != ""
+}
+func (j *fakeJudge) incarnationGone(b protocol.BrokerID, boot [16]byte) bool {
+	return j.gone[death{b, boot}]
+}
+func (j *fakeJudge) HearsMajority([]protocol.BrokerID) bool { return !j.minority }
+func (j *fakeJudge) candidate(b protocol.BrokerID) bool     { return !j.weak[b] && j.bad[b] == "" }
+func (j *fakeJudge) troubled() (out []protocol.BrokerID) {
+	for b := range j.bad {
+		out = append(out, b)
+	}
+	return out
+}
+
+// fakeShards is the Raft of one broker.
+type fakeShards struct {
+	shards  map[uint64]*fakeShard
+	onAsk   func(id uint64)
+	asked   map[uint64][]time.Duration // since start
+	now     func() time.Time
+	started time.Time
+}
+
+type fakeShard struct {
+	replicas []protocol.BrokerID
+	leader   protocol.BrokerID
+	term     uint64
+}
+
+func (f *fakeShards) Led(by protocol.BrokerID) (out []Shard) {
+	for id, s := range f.shards {
+		if s.leader == by {
+			out = append(out, Shard{ID: id, Term: s.term, Replicas: s.replicas})
+		}
+	}
+	return out
+}
+
+func (f *fakeShards) Leader(id uint64) (protocol.BrokerID, uint64, bool) {
+	s := f.shards[id]
+	if s == nil {
+		return 0, 0, false
+	}
+	return s.leader, s.term, true
+}
+
+func (f *fakeShards) Campaign(id uint64) {
+	f.asked[id] = append(f.asked[id], f.now().Sub(f.started))
+	if f.onAsk != nil {
+		f.onAsk(id)
+	}
+}
+
+type planned struct {
+	*planner
+	judge  *fakeJudge
+	shards *fakeShards
+	now    time.Time
+}
+
+func newPlanned(self protocol.BrokerID, shards map[uint64]*fakeShard) *planned {
+	p := &planned{now: time.Unix(1000, 0)}
+	p.judge = &fakeJudge{
+		self: self, bad: map[protocol.BrokerID]string{}, gone: map[death]bool{}, weak: map[protocol.BrokerID]bool{},
+	}
+	p.shards = &fakeShards{
+		shards: shards, asked: map[uint64][]time.Duration{}, now: func() time.Time { return p.now }, started: p.now,
+	}
+	p.planner = newPlanner(self, p.judge, p.shards)
+	p.jitter = func(time.Duration) time.Duration { return 0 }
+	return p
+}
+
+func (p *planned) run(d time.Duration, deaths ...death) {
+	for end := p.now.Add(d); p.now.Before(end); p.now = p.now.Add(5 * time.Millisecond) {
+		p.step(p.now, deaths)
+		deaths = nil
+	}
+}
+
+func ms(n ...int) (out []time.Duration) {
+	for _, n := range n {
+		out = append(out, time.Duration(n)*time.Millisecond)
+	}
+	return out
+}
+
+func TestTakeoverTakesTurns(t *testing.T) {
+	for self, first := range map[protocol.BrokerID]time.Duration{2: 0, 3: turn} {
+		p := newPlanned(self, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+		p.judge.bad[1] = causeSilence
+		p.shards.onAsk = func(id uint64) { p.shards.shards[id] = &fakeShard{ids(1, 2, 3), self, 5} }
+		p.run(500 * time.Millisecond)
+		require.Equal(t, []time.Duration{first}, p.shards.asked[7], "broker %d", self)
+		require.Empty(t, p.claims)
+	}
+	p := newPlanned(3, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+	p.judge.bad[1], p.judge.weak[2] = causeStall, true
+	p.run(20 * time.Millisecond)
+	require.Equal(t, ms(0), p.shards.asked[7], "2 cannot be expected to")
+}
+
+func TestASkippedCampaignIsAskedAgainSoonAndABegunOneIsGivenTime(t *testing.T) {
+	p := newPlanned(2, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+	p.judge.bad[1] = causeSilence
+	p.shards.onAsk = func(id uint64) {
+		if len(p.shards.asked[id]) == 3 {
+			p.shards.shards[id] = &fakeShard{ids(1, 2, 3), 0, 5} // a campaign without a winner
+		}
+	}
+	p.run(300 * time.Millisecond)
+	require.Equal(t, ms(0, 25, 50, 205, 230, 255, 280), p.shards.asked[7])
+	p.run(2 * time.Second)
+	n := len(p.shards.asked[7])
+	p.run(time.Second)
+	require.InDelta(t, 10, len(p.shards.asked[7])-n, 1, "less often in the long run")
+}
+
+func TestAnElectionElsewhereIsNotDisturbed(t *testing.T) {
+	p := newPlanned(3, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+	p.judge.bad[1] = causeSilence
+	p.run(40 * time.Millisecond)
+	p.shards.shards[7].term, p.shards.shards[7].leader = 5, 0 // 2 campaigns
+	p.run(140 * time.Millisecond)
+	require.Empty(t, p.shards.asked[7])
+	p.shards.shards[7].leader = 2
+	p.run(time.Second)
+	require.Empty(t, p.shards.asked[7])
+	require.Empty(t, p.claims)
+}
+
+func TestADeathHoldsThoughTheNextIncarnationIsAlive(t *testing.T) {
+	p := newPlanned(2, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}, 8: {ids(1, 2, 3), 3, 4}})
+	d := death{1, bootOf(1, 1)}
+	p.judge.gone[d] = true
+	p.run(100*time.Millisecond, d)
+	require.NotEmpty(t, p.shards.asked[7])
+	require.Empty(t, p.shards.asked[8])
+	p.shards.shards[7] = &fakeShard{ids(1, 2, 3), 1, 5} // it wins the next term itself: that is a new leader
+	p.run(50 * time.Millisecond)
+	require.Empty(t, p.claims)
+}
+
+func TestWithdrawnClaims(t *testing.T) {
+	p := newPlanned(3, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}, 8: {ids(1, 2, 3), 1, 4}})
+	d := death{1, bootOf(1, 1)}
+	p.judge.gone[d] = true
+	p.step(p.now, []death{d})
+	require.Len(t, p.claims, 2)
+	delete(p.judge.gone, d) // contradicted
+	delete(p.shards.shards, 8)
+	p.run(time.Second)
+	require.Empty(t, p.claims)
+	require.Empty(t, p.shards.asked)
+	p.run(100*time.Millisecond, d)
+	require.Empty(t, p.shards.asked, "contradicted before it was looked at")
+
+	p.judge.bad[1] = causeSilence
+	p.step(p.now, nil)
+	require.Len(t, p.claims, 1)
+	delete(p.judge.bad, 1)
+	p.step(p.now, nil)
+	require.Empty(t, p.claims)
+	require.Equal(t, protocol.BrokerID(0), p.outcomes[0].leader)
+}
+
+func TestNoCampaignInAMinorityOrWithAStalledDisk(t *testing.T) {
+	for _, minority := range []bool{true, false} {
+		p := newPlanned(2, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+		p.judge.bad[1] = causeDeath
+		p.judge.minority, p.judge.weak[2] = minority, !minority
+		p.run(time.Second)
+		require.Empty(t, p.shards.asked[7])
+		p.judge.minority, p.judge.weak[2] = false, false
+		p.run(200 * time.Millisecond)
+		require.NotEmpty(t, p.shards.asked[7])
+	}
+}
+
+func TestANewShardIsClaimedByItsPreferredReplica(t *testing.T) {
+	p := newPlanned(2, map[uint64]*fakeShard{
+		7: {ids(2, 1, 3), 0, 1}, 8: {ids(1, 2, 3), 0, 1}, 9: {ids(2, 1, 3), 0, 4},
+	})
+	p.run(150 * time.Millisecond)
+	require.Equal(t, newShardGrace, p.shards.asked[7][0])
+	require.Empty(t, p.shards.asked[8], "not its turn yet")
+	p.run(time.Second)
+	require.NotEmpty(t, p.shards.asked[8])
+	require.Empty(t, p.shards.asked[9], "it had a leader before: that is for Raft's own timers")
+}
+
+func TestShardsOfADeadBrokerAreLookedForLessOftenInTheLongRun(t *testing.T) {
+	p := newPlanned(2, map[uint64]*fakeShard{})
+	p.judge.bad[1] = causeDeath
+	p.run(10 * time.Second)
+	p.shards.shards[7] = &fakeShard{ids(1, 2, 3), 1, 4} // a late word of a dead leader
+	p.run(600 * time.Millisecond)
+	require.NotEmpty(t, p.shards.asked[7])
+	delete(p.judge.bad, 1)
+	p.step(p.now, nil)
+	require.Empty(t, p.trouble)
+}
