@@ -8,7 +8,7 @@ import (
 )
 
 // Admin holds the administrative calls of a Client. Every call retries on other brokers until ctx ends.
-type Admin struct{}
+type Admin struct{ c *Client }
 
 // TopicSpec describes a topic to create.
 type TopicSpec struct {
@@ -109,32 +109,3 @@ type PeerStatus struct {
 	Silent      time.Duration
 	StalledDisk bool
 }
-
-// CreateTopic creates a topic.
-func (a *Admin) CreateTopic(ctx context.Context, name string, spec TopicSpec) (*Topic, error) {
-	return nil, errTODO
-}
-
-// DeleteTopic deletes a topic and its data.
-func (a *Admin) DeleteTopic(ctx context.Context, name string) error { return errTODO }
-
-// AlterTopic changes a topic.
-func (a *Admin) AlterTopic(ctx context.Context, name string, change TopicChange) (*Topic, error) {
-	return nil, errTODO
-}
-
-// ListTopics lists the topics by name.
-func (a *Admin) ListTopics(ctx context.Context) ([]Topic, error) { return nil, errTODO }
-
-// DescribeTopic asks every broker for its replicas of a topic.
-func (a *Admin) DescribeTopic(ctx context.Context, name string) (*TopicDescription, error) {
-	return nil, errTODO
-}
-
-// Subscriptions lists the cursors of a topic, by subscription and partition.
-func (a *Admin) Subscriptions(ctx context.Context, topic string) ([]SubscriptionState, error) {
-	return nil, errTODO
-}
-
-// ClusterStatus asks every broker. Brokers that do not answer are listed with the error.
-func (a *Admin) ClusterStatus(ctx context.Context) ([]BrokerStatus, error) { return nil, errTODO }

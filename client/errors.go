@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/trunkline/trunkline/client/internal/cluster"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -22,7 +23,7 @@ var (
 	// ErrClosed: the client, producer, subscription or reader was closed.
 	ErrClosed = errors.New("trunkline: closed")
 	// ErrNoBroker: no broker of the cluster can be reached.
-	ErrNoBroker = errors.New("trunkline: no broker reachable")
+	ErrNoBroker = cluster.ErrNoBroker
 	// ErrPartitionLost: another consumer has, or may have, the partition now.
 	ErrPartitionLost = errors.New("trunkline: partition lost to another consumer")
 	// ErrPoisoned: a named producer can not say any more what a partition holds; open it again.

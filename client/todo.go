@@ -1,0 +1,5 @@
+package client
+
+import "errors"
+
+var errTODO = errors.New("trunkline: not yet")
