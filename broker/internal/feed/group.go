@@ -30,12 +30,11 @@ type groupKey struct {
 //	no active --settled, an owner exists--> CursorActivate --committed--> active
 //	active --another owner--> revoked --released, grace over or gone--> acks proposed --> no active
 type group struct {
-	m     *Manager
-	p     Partition
-	key   groupKey
-	epoch protocol.Epoch
-	lost  <-chan struct{}
-	wake  chan struct{} // capacity 1
+	m    *Manager
+	p    Partition
+	key  groupKey
+	lost <-chan struct{} // of the leadership; one leadership, one channel
+	wake chan struct{}   // capacity 1
 
 	mu       sync.Mutex // before Consumer.mu, after Manager.mu; guards everything below
 	members  map[string]*Consumer

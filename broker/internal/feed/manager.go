@@ -45,64 +45,85 @@ func errClosed() *protocol.Error {
 // Open begins a consume stream. The caller must Close the consumer.
 func (m *Manager) Open(ctx context.Context, p Partition, o *wire.ConsumeOpen) (*Consumer, wire.ConsumeOpenOK, error) {
 	c := &Consumer{m: m, p: p, wake: make(chan struct{}, 1), credit: int64(min(o.CreditBytes, maxCredit))}
-	epoch, lost, leads := p.Leading()
-	if !leads && (!o.AnyReplica || o.Subscription != "") {
-		return nil, wire.ConsumeOpenOK{}, errNotLeading()
-	}
-	if leads && !o.AnyReplica {
-		c.lost = lost
-	}
-	ok := wire.ConsumeOpenOK{Epoch: epoch}
+	var ok wire.ConsumeOpenOK
 	var err error
 	if o.Subscription == "" {
-		ok.From, err = m.openReader(c, o)
+		ok, err = m.openReader(c, o)
 	} else {
-		ok.From, err = m.openMember(ctx, c, o, epoch)
+		ok, err = m.openMember(ctx, c, o)
 	}
 	if err != nil {
 		return nil, wire.ConsumeOpenOK{}, err
 	}
-	ok.Start, ok.Next = p.Bounds()
 	m.metrics.consumers.Inc()
 	return c, ok, nil
 }
 
 // openReader places a reader, which has no cursor and no group.
-func (m *Manager) openReader(c *Consumer, o *wire.ConsumeOpen) (protocol.Offset, error) {
+func (m *Manager) openReader(c *Consumer, o *wire.ConsumeOpen) (wire.ConsumeOpenOK, error) {
+	epoch, lost, leads := c.p.Leading()
+	if !o.AnyReplica {
+		if !leads {
+			return wire.ConsumeOpenOK{}, errNotLeading()
+		}
+		c.lost = lost
+	}
 	from, err := startOf(c.p, o.From)
 	if err != nil {
-		return 0, err
+		return wire.ConsumeOpenOK{}, err
 	}
-	_, next := c.p.Bounds()
+	start, next := c.p.Bounds()
 	c.active, c.pos, c.stops, c.end = true, from, o.StopAtEnd, next
-	return from, nil
+	return wire.ConsumeOpenOK{Epoch: epoch, Start: start, From: from, Next: next}, nil
 }
 
 // openMember makes sure that the subscription has a cursor and takes the consumer into its group.
-func (m *Manager) openMember(ctx context.Context, c *Consumer, o *wire.ConsumeOpen, epoch protocol.Epoch) (protocol.Offset, error) {
+func (m *Manager) openMember(ctx context.Context, c *Consumer, o *wire.ConsumeOpen) (wire.ConsumeOpenOK, error) {
+	cur, err := m.openCursor(ctx, c.p, o)
+	if err != nil {
+		return wire.ConsumeOpenOK{}, err
+	}
+	// Asked after the cursor was opened, which waits for a leadership that has just begun.
+	epoch, lost, leads := c.p.Leading()
+	if !leads {
+		return wire.ConsumeOpenOK{}, errNotLeading()
+	}
+	c.lost, c.name, c.pos = lost, o.Consumer, cur.Offset
+	c.grace = min(time.Duration(o.GraceMillis)*time.Millisecond, m.cfg.MaxGrace)
+	tp := protocol.TopicPartition{Topic: o.Topic, Partition: o.Partition}
+	if err := m.join(c, groupKey{tp, o.Subscription}); err != nil {
+		return wire.ConsumeOpenOK{}, err
+	}
+	start, next := c.p.Bounds()
+	return wire.ConsumeOpenOK{Epoch: epoch, Start: start, From: cur.Offset, Next: next}, nil
+}
+
+// openCursor checks a subscriber's opening and returns the subscription's cursor.
+func (m *Manager) openCursor(ctx context.Context, p Partition, o *wire.ConsumeOpen) (Cursor, error) {
 	if !protocol.ValidName(o.Subscription) || !protocol.ValidName(o.Consumer) {
-		return 0, protocol.Errorf(protocol.CodeInvalidName, "subscription %.64q of consumer %.64q: names are 1 to %d "+
+		return Cursor{}, protocol.Errorf(protocol.CodeInvalidName, "subscription %.64q of consumer %.64q: names are 1 to %d "+
 			"letters, digits, '.', '_' and '-'", o.Subscription, o.Consumer, protocol.MaxNameBytes)
 	}
 	if o.AnyReplica || o.StopAtEnd {
-		return 0, protocol.Errorf(protocol.CodeInvalidRequest, "any replica and stop at end are for readers without a subscription")
+		return Cursor{}, protocol.Errorf(protocol.CodeInvalidRequest,
+			"any replica and stop at end are for readers without a subscription")
 	}
 	var ifNew protocol.Offset
-	if _, known := c.p.Cursor(o.Subscription); !known {
+	if _, known := p.Cursor(o.Subscription); !known {
+		// Only a leader that serves has everything that is committed, and so knows where the end is.
+		if _, _, leads := p.Leading(); !leads {
+			return Cursor{}, errNotLeading()
+		}
 		var err error
-		if ifNew, err = startOf(c.p, o.From); err != nil {
-			return 0, err
+		if ifNew, err = startOf(p, o.From); err != nil {
+			return Cursor{}, err
 		}
 	}
-	cur, err := c.p.CursorOpen(ctx, o.Subscription, ifNew)
+	cur, err := p.CursorOpen(ctx, o.Subscription, ifNew)
 	if err != nil {
-		return 0, fmt.Errorf("open subscription %q: %w", o.Subscription, err)
+		return Cursor{}, fmt.Errorf("open subscription %q: %w", o.Subscription, err)
 	}
-	c.name = o.Consumer
-	c.grace = min(time.Duration(o.GraceMillis)*time.Millisecond, m.cfg.MaxGrace)
-	c.pos = cur.Offset
-	tp := protocol.TopicPartition{Topic: o.Topic, Partition: o.Partition}
-	return cur.Offset, m.join(c, groupKey{tp, o.Subscription}, epoch)
+	return cur, nil
 }
 
 // startOf finds the offset that from means on p now.
@@ -130,7 +151,7 @@ func startOf(p Partition, from wire.From) (protocol.Offset, error) {
 }
 
 // join puts c into the group of key, which it begins if there is none under this leadership.
-func (m *Manager) join(c *Consumer, key groupKey, epoch protocol.Epoch) error {
+func (m *Manager) join(c *Consumer, key groupKey) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -138,8 +159,8 @@ func (m *Manager) join(c *Consumer, key groupKey, epoch protocol.Epoch) error {
 	}
 	now := time.Now()
 	g := m.groups[key]
-	if g == nil || g.epoch != epoch {
-		g = m.begin(c, key, epoch, now)
+	if g == nil || g.lost != c.lost {
+		g = m.begin(c, key, now)
 	}
 	c.group = g
 	ok, err := g.join(c, now)
@@ -150,9 +171,9 @@ func (m *Manager) join(c *Consumer, key groupKey, epoch protocol.Epoch) error {
 }
 
 // begin starts a group; m.mu is held. A group of an older leadership that is still in the table ends by itself.
-func (m *Manager) begin(c *Consumer, key groupKey, epoch protocol.Epoch, now time.Time) *group {
+func (m *Manager) begin(c *Consumer, key groupKey, now time.Time) *group {
 	g := &group{
-		m: m, p: c.p, key: key, epoch: epoch, lost: c.lost, wake: make(chan struct{}, 1),
+		m: m, p: c.p, key: key, lost: c.lost, wake: make(chan struct{}, 1),
 		members: make(map[string]*Consumer), settleBy: now.Add(settleMost * m.cfg.Settle),
 	}
 	m.groups[key] = g

@@ -87,6 +87,7 @@ func (l Limits) withDefaults() Limits {
 
 func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.withDefaults()
+	setDefault(&c.Feed.ChunkBytes, 128<<10)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

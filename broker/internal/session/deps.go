@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/trunkline/trunkline/broker/internal/feed"
+	"github.com/trunkline/trunkline/broker/internal/partition"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
 	"github.com/trunkline/trunkline/protocol/wire"
@@ -11,11 +12,13 @@ import (
 
 // Meta is the metadata of the cluster, as this broker has it.
 type Meta interface {
-	// Metadata returns the newest image, without leaders and without who is alive. It is shared: the
+	// Metadata returns the newest image, without leaders and with everybody alive. It is shared: the
 	// caller must not change what it points to.
 	Metadata() wire.Metadata
 	// Topic returns one topic of the newest image.
 	Topic(protocol.TopicID) (wire.TopicInfo, bool)
+	// Deleted reports whether the topic existed and is gone for good.
+	Deleted(protocol.TopicID) bool
 	// Changed returns a channel that is closed when the image has changed after the call.
 	Changed() <-chan struct{}
 
@@ -29,8 +32,17 @@ type Meta interface {
 type Leaders interface {
 	// Leader returns the newest leader known, 0 if none.
 	Leader(protocol.TopicPartition) (protocol.BrokerID, protocol.Epoch)
-	// Subscribe returns a channel of changes and a function that ends it.
-	Subscribe() (changes <-chan []wire.Leader, stop func())
+	// Follow returns a place in the stream of changes, before everything known now.
+	Follow() LeaderChanges
+}
+
+// LeaderChanges is one follower's place in the stream of leader changes. One goroutine uses it; nothing must
+// be closed.
+type LeaderChanges interface {
+	// Ready returns a channel that is closed as soon as Take has something to return.
+	Ready() <-chan struct{}
+	// Take returns what changed since the last Take, each partition once.
+	Take() []wire.Leader
 }
 
 // Partitions finds the replicas that this broker hosts.
@@ -39,12 +51,7 @@ type Partitions interface {
 }
 
 // Ack is how an append ended.
-type Ack struct {
-	Offset    protocol.Offset // of the first record
-	Epoch     protocol.Epoch
-	Duplicate bool            // it was in the log already
-	Err       *protocol.Error // nil: committed and applied
-}
+type Ack = partition.Ack
 
 // Partition is one replica on this broker.
 type Partition interface {

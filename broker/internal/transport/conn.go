@@ -39,6 +39,8 @@ type Stream interface {
 	SetWriteDeadline(t time.Time) error
 	// Prefer sends this stream's data before that of streams which are not preferred.
 	Prefer()
+	// Context is done when writing is over: after Close or Reset, or when the peer reads no more.
+	Context() context.Context
 }
 
 // Source is where connections come from.
