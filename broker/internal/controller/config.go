@@ -1,0 +1,98 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/trunkline/trunkline/broker/internal/fsm"
+	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/partition"
+	"github.com/trunkline/trunkline/broker/internal/raftnode"
+	"github.com/trunkline/trunkline/broker/internal/storefs"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// Meta is the part of meta.Service that the controller uses.
+type Meta interface {
+	Image() *meta.Image
+	Changed() <-chan struct{}
+	// Sync returns once Image holds everything committed before the call.
+	Sync(context.Context) error
+}
+
+// Config describes a Controller. Optional fields say so.
+type Config struct {
+	Self    protocol.BrokerID
+	Dir     string     // of all partitions of this broker; created by Start
+	DirID   meta.DirID // of the broker's data directory
+	Meta    Meta
+	Leaders *meta.Leaders
+	Node    *raftnode.Node
+	// MetaReplicas are the brokers that replicate the metadata shard, the preferred leader first. With Self among
+	// them the shard takes part in takeovers and Drain like a partition.
+	MetaReplicas []protocol.BrokerID
+
+	// Machine and Partition are what all replicas have in common; what belongs to one replica is filled in. Optional.
+	Machine   fsm.Config
+	Partition partition.Config
+
+	Broadcast    func([]byte)                 // to the other brokers, meta.MaxAnnounceBytes at most; must not block. Optional.
+	Alive        func(protocol.BrokerID) bool // candidates for Drain; nil: all
+	Parallel     int                          // replicas started at one time. Default 16.
+	RefreshEvery time.Duration                // between repeated announcements. Default 1 s.
+	// OnFatal is called once when the broker must not go on, with a message for its operator. Optional.
+	OnFatal func(error)
+
+	FS         storefs.FS            // default storefs.OS
+	Log        *slog.Logger          // nil: none
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Retry of a start or removal that failed, and the parallelism of removals and transfers.
+const (
+	retryMin         = 200 * time.Millisecond
+	retryMax         = 30 * time.Second
+	removeParallel   = 4
+	transferParallel = 16
+)
+
+func (c Config) withDefaults() Config {
+	if c.Broadcast == nil {
+		c.Broadcast = func([]byte) {}
+	}
+	if c.Alive == nil {
+		c.Alive = func(protocol.BrokerID) bool { return true }
+	}
+	if c.Parallel <= 0 {
+		c.Parallel = 16
+	}
+	if c.RefreshEvery <= 0 {
+		c.RefreshEvery = time.Second
+	}
+	if c.OnFatal == nil {
+		c.OnFatal = func(error) {}
+	}
+	if c.FS == nil {
+		c.FS = storefs.OS
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Self == 0:
+		return errors.New("controller: config: broker ID is 0")
+	case c.Dir == "":
+		return errors.New("controller: config: no directory")
+	case c.Meta == nil || c.Leaders == nil:
+		return errors.New("controller: config: no metadata")
+	}
+	return nil
+}

@@ -1,0 +1,26 @@
+// Package controller makes this broker run what the metadata says: it starts the replicas that are placed here,
+// deletes those of deleted topics, passes on changed configuration, and tells everybody who leads what.
+//
+// It owns the directory of the partitions, the set of local replicas and the goroutines below; the meaning of the
+// metadata is package meta's, a replica's work is package partition's, and who should lead is liveness's.
+//
+//	<dir>/<shard>/identity   which partition the directory belongs to (JSON); written before anything else
+//	<dir>/<shard>/data/      of package fsm
+//	<dir>/<shard>.deleted    its partition was deleted and the removal must be finished
+//
+// Goroutines: reconcile owns the slots and decides; at most Parallel start jobs and removeParallel removal jobs work for
+// it; announce broadcasts leaderships at once and repeats them every RefreshEvery. All end with Close.
+//
+// Invariants:
+//
+//	Inv1  one job at a time works on a shard.
+//	Inv2  a replica whose Raft log is here is started from any image that places it here; one that was never started is
+//	      started only from an image known to be current. An image replayed from an old log may show topics that were
+//	      deleted since, and a deleted replica must not come back empty.
+//	Inv3  data is removed only for a shard that was assigned once (below Image.NextShard) and is not placed here now.
+//	      Shards are never assigned twice, so this holds for ever, also when the image is old.
+//	Inv4  a removal leaves its mark before it touches anything and takes the mark away last: it is finished after a crash.
+//	Inv5  a replica is never started on a directory that is not the one it wrote (BrokenError).
+//
+// Bounds: one slot per local shard. A start that fails is tried again after retryMin, doubled up to retryMax.
+package controller

@@ -1,0 +1,172 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/trunkline/trunkline/broker/internal/fsm"
+	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/partition"
+	"github.com/trunkline/trunkline/broker/internal/raftnode"
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/wire"
+)
+
+// spec is one replica that the metadata places on this broker. It does not change.
+type spec struct {
+	tp       protocol.TopicPartition
+	topic    string
+	shard    uint64
+	replica  uint64 // own replica ID
+	replicas []raftnode.Replica
+	config   wire.TopicConfig
+}
+
+func (s *spec) brokers() []protocol.BrokerID {
+	out := make([]protocol.BrokerID, len(s.replicas))
+	for i, r := range s.replicas {
+		out[i] = r.Broker
+	}
+	return out
+}
+
+// newSpec returns the local replica of a partition, nil if it has none.
+func newSpec(im *meta.Image, t *meta.Topic, p protocol.Partition, self protocol.BrokerID) *spec {
+	placed := &t.Partitions[p]
+	own, ok := placed.On(self)
+	if !ok {
+		return nil
+	}
+	s := &spec{
+		tp: protocol.TopicPartition{Topic: t.ID, Partition: p}, topic: t.Name,
+		shard: placed.Shard, replica: own.ReplicaID, config: t.Config,
+	}
+	for _, r := range placed.Replicas {
+		b, _ := im.Broker(r.Broker)
+		s.replicas = append(s.replicas, raftnode.Replica{Broker: r.Broker, ReplicaID: r.ReplicaID, Addr: b.RaftAddr})
+	}
+	return s
+}
+
+// host runs replicas. It is the seam behind which tests have no Raft.
+type host interface {
+	// start starts a replica. Its data is in dir. onLeader gets what the replica learns of its leader, in order;
+	// onLeading is called when the replica serves in a new epoch. Neither may block.
+	start(s *spec, dir string, onLeader func(raftnode.Leadership), onLeading func(protocol.Epoch)) (running, error)
+	stored() []uint64
+	removeData(ctx context.Context, shard uint64) error
+	leader(shard uint64) (raftnode.Leadership, bool)
+	campaign(shard uint64)
+	transfer(shard uint64, to protocol.BrokerID) error
+}
+
+// running is a replica that was started.
+type running interface {
+	partition() *partition.Partition
+	// serving returns the epoch in which the replica serves as the leader.
+	serving() (protocol.Epoch, bool)
+	// newest returns the newest epoch applied here and who began it.
+	newest() (protocol.Epoch, protocol.BrokerID)
+	configure(wire.TopicConfig)
+	setQuorum(bool)
+	setDiskReserve(bool)
+	transfer(ctx context.Context, to protocol.BrokerID) error
+	// stop ends the replica: everything pending is answered. Its data stays.
+	stop() error
+}
+
+// raftHost runs real replicas.
+type raftHost struct {
+	cfg  *Config
+	node *raftnode.Node
+}
+
+var _ host = (*raftHost)(nil)
+
+func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership),
+	onLeading func(protocol.Epoch)) (running, error) {
+	machineConfig := h.cfg.Machine
+	machineConfig.FS, machineConfig.Dir, machineConfig.Partition = h.cfg.FS, dir, s.tp
+	if s.config.SegmentBytes != 0 {
+		machineConfig.Seglog.SegmentBytes = int64(s.config.SegmentBytes)
+	}
+	if machineConfig.Log == nil {
+		machineConfig.Log = h.cfg.Log
+	}
+	machine := fsm.New(machineConfig)
+
+	partitionConfig := h.cfg.Partition
+	partitionConfig.TP, partitionConfig.Topic, partitionConfig.Shard = s.tp, s.topic, s.shard
+	partitionConfig.Self, partitionConfig.Replicas = h.cfg.Self, s.brokers()
+	partitionConfig.Node, partitionConfig.FSM, partitionConfig.OnLeading = h.node, machine, onLeading
+	if partitionConfig.Log == nil {
+		partitionConfig.Log = h.cfg.Log
+	}
+	p, err := partition.New(partitionConfig)
+	if err != nil {
+		return nil, err
+	}
+	r := &raftReplica{p: p, node: h.node}
+	r.configure(s.config)
+	err = h.node.StartPartition(s.shard, s.replica, s.replicas, machine, func(l raftnode.Leadership) {
+		onLeader(l)
+		p.Leadership(l)
+	})
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (h *raftHost) stored() []uint64 {
+	return slices.DeleteFunc(h.node.Stored(), func(s uint64) bool { return s < raftnode.FirstPartitionShard })
+}
+
+func (h *raftHost) removeData(ctx context.Context, shard uint64) error {
+	return h.node.RemoveData(ctx, shard)
+}
+
+func (h *raftHost) leader(shard uint64) (raftnode.Leadership, bool) { return h.node.Leader(shard) }
+
+func (h *raftHost) campaign(shard uint64) { h.node.Campaign(shard) }
+
+func (h *raftHost) transfer(shard uint64, to protocol.BrokerID) error {
+	return h.node.Transfer(shard, to)
+}
+
+// raftReplica is a real replica.
+type raftReplica struct {
+	p    *partition.Partition
+	node *raftnode.Node
+}
+
+func (r *raftReplica) partition() *partition.Partition { return r.p }
+
+func (r *raftReplica) serving() (protocol.Epoch, bool) {
+	epoch, _, ok := r.p.Leading()
+	return epoch, ok
+}
+
+func (r *raftReplica) newest() (protocol.Epoch, protocol.BrokerID) { return r.p.FSM().Leader() }
+
+func (r *raftReplica) configure(c wire.TopicConfig) {
+	r.p.SetRetention(c.RetentionMillis, c.RetentionBytes)
+}
+
+func (r *raftReplica) setQuorum(hears bool) { r.p.SetQuorum(hears) }
+
+func (r *raftReplica) setDiskReserve(low bool) { r.p.SetDiskReserve(low) }
+
+func (r *raftReplica) transfer(ctx context.Context, to protocol.BrokerID) error {
+	return r.p.Transfer(ctx, to)
+}
+
+func (r *raftReplica) stop() error {
+	r.p.Close()
+	if err := r.node.Stop(r.p.Shard()); err != nil {
+		return fmt.Errorf("stop replica: %w", err)
+	}
+	return nil
+}
