@@ -83,7 +83,8 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	_, _ = rand.Read(b.boot[:]) // never fails: crypto/rand
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for _, step := range []func(context.Context) error{
-		b.openDir, b.openCertificates, b.openNetwork, b.openLiveness, b.openRaft, b.openMeta, b.openController, b.openSession, b.openAdmin,
+		b.openDir, b.openCertificates, b.openNetwork, b.openLiveness, b.openRaft, b.openMeta, b.openController,
+		b.openListener, b.openSession, b.openAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, b.Close())
@@ -154,7 +155,10 @@ func (b *Broker) Ready() error {
 	case !b.formed.Load():
 		return errors.New("not registered in the cluster's metadata yet")
 	}
-	return b.controller.Ready()
+	if !b.controller.Ready() {
+		return errors.New("replicas of this broker are starting")
+	}
+	return nil
 }
 
 // Welcome says for people how to reach the broker.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/lni/dragonboat/v4/statemachine"
+
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -18,6 +20,11 @@ var _ Node = (*RaftNode)(nil)
 
 // NewRaftNode adapts a node. Its metadata shard must be started with the service's Machine.
 func NewRaftNode(n *raftnode.Node) *RaftNode { return &RaftNode{node: n} }
+
+// Start starts the local replica of the metadata shard with m as its state machine.
+func (r *RaftNode) Start(m *Machine, replicas []raftnode.Replica) error {
+	return r.node.StartMeta(replicas, func(uint64, uint64) statemachine.IStateMachine { return m }, nil)
+}
 
 // Propose implements Node.
 func (r *RaftNode) Propose(ctx context.Context, cmd []byte) ([]byte, error) {

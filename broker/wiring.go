@@ -1,0 +1,275 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/trunkline/trunkline/broker/internal/admin"
+	"github.com/trunkline/trunkline/broker/internal/controller"
+	"github.com/trunkline/trunkline/broker/internal/feed"
+	"github.com/trunkline/trunkline/broker/internal/fsm"
+	"github.com/trunkline/trunkline/broker/internal/liveness"
+	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/partition"
+	"github.com/trunkline/trunkline/broker/internal/raftnet"
+	"github.com/trunkline/trunkline/broker/internal/raftnode"
+	"github.com/trunkline/trunkline/broker/internal/seglog"
+	"github.com/trunkline/trunkline/broker/internal/session"
+	"github.com/trunkline/trunkline/broker/internal/transport"
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/wire"
+)
+
+// Limits of the start.
+const (
+	// probeLimit bounds asking one peer, at a first start, whether it knows this broker with another directory.
+	probeLimit = 1500 * time.Millisecond
+	// stalledDisk is how long one write to the Raft log may take before this broker gives its leaderships up.
+	stalledDisk = time.Second
+)
+
+// openNetwork binds the Raft listener and asks the peers whether they would have this broker.
+func (b *Broker) openNetwork(ctx context.Context) error {
+	n, err := raftnet.New(raftnet.Config{
+		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
+		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
+		CheckPeer: b.known.check, OnRejected: b.onRejected, OnPeerDown: b.onPeerDown, OnPeerUp: b.onPeerUp,
+		SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return fmt.Errorf("raft_listen: %w", err)
+	}
+	b.net = n
+	b.closing("raft network", n.Close)
+	if portZero(b.self.Raft) {
+		b.self.Raft = n.Addr()
+	}
+	if len(b.dir.id.Peers) > 0 {
+		return nil // not the first start
+	}
+	return b.probePeers(ctx)
+}
+
+// advertised returns an address that others may be told, "" if it has no port yet.
+func advertised(addr string) string {
+	if portZero(addr) {
+		return ""
+	}
+	return addr
+}
+
+// probePeers asks every other member, at the first start of a data directory, whether it refuses this broker: then the
+// directory is a wiped or foreign one. Members that do not answer are not waited for: they refuse later.
+func (b *Broker) probePeers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	errs := make([]error, len(b.cfg.Members))
+	var wg sync.WaitGroup
+	for i, m := range b.cfg.Members {
+		if m.ID == b.cfg.Broker {
+			continue
+		}
+		wg.Go(func() {
+			if _, reject, err := b.net.Probe(ctx, m.Raft); err == nil && reject != nil && !reject.Code.Retryable() {
+				errs[i] = b.rejected(m.ID, *reject)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (b *Broker) rejected(by protocol.BrokerID, r raftnet.Reject) error {
+	return fmt.Errorf("broker %d refuses this broker (ID %d, data_dir %s): %s", by, b.cfg.Broker, b.cfg.DataDir, r.Reason)
+}
+
+func (b *Broker) onRejected(by protocol.BrokerID, r raftnet.Reject) { b.fail(b.rejected(by, r)) }
+
+// The network meets peers from its Start on, which is after the detector was made.
+func (b *Broker) onPeerDown(id protocol.BrokerID, boot [16]byte, cause string) {
+	b.detector.PeerDown(id, boot, cause)
+}
+
+func (b *Broker) onPeerUp(id protocol.BrokerID, boot [16]byte) { b.detector.PeerUp(id, boot) }
+
+func (b *Broker) openLiveness(context.Context) error {
+	others := slices.DeleteFunc(b.memberIDs(), func(id protocol.BrokerID) bool { return id == b.cfg.Broker })
+	b.detector = liveness.New(liveness.Config{
+		Self: b.cfg.Broker, BootID: b.boot, Peers: others, Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
+		DiskStalled: func() bool { return b.node.StalledFor() > stalledDisk },
+		OnChange:    func(liveness.View) { b.server.Refresh(); b.updateQuorum() },
+		OnTick:      func(time.Time) { b.updateQuorum() },
+		OnPayload:   b.onPayload,
+		Log:         b.log, Registerer: b.reg,
+	})
+	return nil
+}
+
+// updateQuorum tells every partition whether this broker hears a majority of its replicas.
+func (b *Broker) updateQuorum() { b.controller.UpdateQuorum(b.detector.HearsMajority) }
+
+// onPayload gets what other brokers announce about leaders.
+func (b *Broker) onPayload(from protocol.BrokerID, payload []byte) {
+	if err := b.meta.Leaders().Receive(from, payload); err != nil {
+		b.log.Warn("announcement refused", "from", uint64(from), "error", err)
+	}
+}
+
+func (b *Broker) openMeta(context.Context) error {
+	shard := meta.NewRaftNode(b.node)
+	b.meta = meta.New(meta.Config{Self: b.cfg.Broker, Node: shard, Log: b.log, Registerer: b.reg})
+	b.closing("metadata", func() error { b.meta.Close(); return nil })
+	var replicas []raftnode.Replica
+	for _, m := range b.cfg.Members {
+		addr := m.Raft
+		if m.ID == b.cfg.Broker {
+			addr = b.self.Raft
+		}
+		replicas = append(replicas, raftnode.Replica{Broker: m.ID, ReplicaID: uint64(m.ID), Addr: addr})
+	}
+	if err := shard.Start(b.meta.Machine(), replicas); err != nil {
+		return fmt.Errorf("metadata: %w", err)
+	}
+	b.meta.Start(b.ctx)
+	return nil
+}
+
+func (b *Broker) openController(context.Context) error {
+	c, err := controller.New(controller.Config{
+		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),
+		Node: b.node, MetaReplicas: b.memberIDs(),
+		Machine: fsm.Config{
+			Seglog: seglog.Options{SegmentBytes: int64(b.cfg.Topics.SegmentBytes)}, SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log,
+		},
+		Partition: partition.Config{
+			MaxPendingBytes: int(b.cfg.Limits.PartitionPending), RetentionEvery: b.cfg.Topics.RetainEvery,
+			CompactBytes: uint64(b.cfg.Raft.CompactBytes), Log: b.log, Metrics: partition.NewMetrics(b.reg),
+		},
+		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return err
+	}
+	b.controller = c
+	b.closing("controller", func() error { c.Close(); return nil })
+	b.takeover = liveness.NewTakeover(liveness.TakeoverConfig{Detector: b.detector, Shards: c, Log: b.log, Registerer: b.reg})
+	return nil
+}
+
+func (b *Broker) openSession(ctx context.Context) error {
+	tokens, err := readTokens(b.cfg.Auth.TokensFile)
+	if err != nil {
+		return err
+	}
+	l := b.cfg.Limits
+	b.server, err = session.NewServer(session.Config{
+		Cluster: b.cfg.Cluster, Self: b.cfg.Broker, Version: Version, Tokens: tokens,
+		Meta: session.FromMeta(b.meta), Leaders: session.FromLeaders(b.meta.Leaders()), Partitions: session.FromReplicas(b.controller.Get),
+		Alive: b.aliveOrSelf, Status: b.status,
+		Limits: session.Limits{MaxRecordBytes: int(l.MaxRecord), MaxBatchBytes: int(l.MaxBatch), InFlightBytes: int(l.ConnInFlight)},
+		Feed:   feed.Config{}, Log: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return err
+	}
+	b.closing("sessions", func() error { b.server.Close(); return nil })
+	// Everything that the callbacks of network and detector use is there now.
+	b.closing("liveness", func() error { b.takeover.Close(); b.detector.Close(); return nil })
+	b.net.Start()
+	b.detector.Start(b.ctx)
+	b.takeover.Start(b.ctx)
+	if err := b.controller.Start(ctx); err != nil {
+		return err
+	}
+	b.wg.Go(func() {
+		if err := b.server.Serve(b.ctx, b.listener); err != nil && b.ctx.Err() == nil {
+			b.fail(fmt.Errorf("client listener: %w", err))
+		}
+	})
+	return nil
+}
+
+// openListener binds the socket for clients. It comes before the sessions because it must be closed after them.
+func (b *Broker) openListener(context.Context) error {
+	secret, err := b.dir.quicSecret()
+	if err != nil {
+		return err
+	}
+	reset, token := transport.Key(secret[:32]), transport.Key(secret[32:])
+	b.listener, err = transport.Listen(transport.Config{
+		Listen: b.cfg.Listen, TLS: b.certs.quic, ResetKey: &reset, TokenKey: &token,
+		MaxConnections: b.cfg.Limits.MaxConnections, MaxStreams: b.cfg.Limits.MaxStreams, Log: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if portZero(b.self.Listen) {
+		b.self.Listen = b.listener.Addr().String()
+	}
+	b.closing("client listener", b.listener.Close)
+	return nil
+}
+
+func (b *Broker) openAdmin(context.Context) error {
+	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, Gatherer: b.reg, Register: b.reg, Log: b.log})
+	if err != nil {
+		return err
+	}
+	b.admin = s
+	b.closing("admin", s.Close)
+	if portZero(b.self.Admin) {
+		b.self.Admin = s.Addr()
+	}
+	return b.writeContext()
+}
+
+func (b *Broker) aliveOrSelf(id protocol.BrokerID) bool {
+	return id == b.cfg.Broker || b.detector.Alive(id)
+}
+
+// status answers what this broker believes about the cluster.
+func (b *Broker) status() wire.ClusterStatus {
+	replicas, leading := b.controller.Counts()
+	s := wire.ClusterStatus{
+		Broker: b.cfg.Broker, Cluster: b.cfg.Cluster, Version: Version, UptimeMillis: millis(time.Since(b.started)),
+		MetadataVersion: b.meta.Image().Version, MetadataLeader: b.meta.Leader(),
+		Replicas: uint32(replicas), Leading: uint32(leading), Draining: b.draining.Load(),
+	}
+	for _, v := range b.detector.Views() {
+		p := wire.PeerView{Broker: v.Broker, State: v.State.String(), SinceMillis: millis(time.Since(v.Since)), StalledDisk: v.StalledDisk}
+		if !v.Heard.IsZero() {
+			p.SilentMillis = millis(time.Since(v.Heard))
+		}
+		s.Peers = append(s.Peers, p)
+	}
+	return s
+}
+
+func millis(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
+
+// readTokens reads one token a line; blank lines and lines that begin with # do not count.
+func readTokens(file string) ([][]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("auth.tokens_file: %w", err)
+	}
+	var tokens [][]byte
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			tokens = append(tokens, line)
+		}
+	}
+	if len(tokens) == 0 {
+		return nil, fmt.Errorf("auth.tokens_file: %s holds no token", file)
+	}
+	return tokens, nil
+}
