@@ -2,9 +2,11 @@ package fsm
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"flag"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,6 +56,13 @@ func makeBatch(id protocol.ProducerID, epoch protocol.ProducerEpoch, seq protoco
 		panic(err)
 	}
 	return out
+}
+
+// resealed returns a batch whose payload was changed with a right CRC again.
+func resealed(b []byte) []byte {
+	binary.BigEndian.PutUint32(b[36:], crc32.Checksum(b[40:], castagnoli))
+	batch.Stamp(b, 0, 0, 0)
+	return b
 }
 
 // goldenOps has every operation once.

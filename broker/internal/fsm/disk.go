@@ -79,22 +79,14 @@ func (m *Machine) openLog(generation uint64, st *state) (*seglog.Log, error) {
 	return log, nil
 }
 
-// createLog makes an empty log of a generation, in place of what a crash may have left of an earlier try. Its directory
-// entry is durable before any checkpoint can name it.
+// createLog makes an empty log of a generation, in place of what a crash may have left of an earlier try. It is there
+// durably before any checkpoint can name it.
 func (m *Machine) createLog(generation uint64, start protocol.Offset) (*seglog.Log, error) {
 	dir := m.logDir(generation)
 	if err := m.cfg.FS.RemoveAll(dir); err != nil {
 		return nil, err
 	}
-	log, err := seglog.Create(m.cfg.FS, dir, start, m.cfg.Seglog)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.cfg.FS.SyncDir(m.cfg.Dir); err != nil {
-		_ = log.Close() // the first error counts
-		return nil, err
-	}
-	return log, nil
+	return seglog.Create(m.cfg.FS, dir, start, m.cfg.Seglog)
 }
 
 // removeLogsExcept deletes the logs of other generations.

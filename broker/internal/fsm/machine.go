@@ -75,7 +75,9 @@ type Machine struct {
 	// again (withLog).
 	log atomic.Pointer[seglog.Log]
 
-	// What follows belongs to the calls that Dragonboat serialises: Open, Update, Sync, RecoverFromSnapshot, Close.
+	// serial serialises Open, Update, Sync, PrepareSnapshot, RecoverFromSnapshot and Close. Dragonboat does that too; this
+	// also lets a broker that drains call Sync. It guards the following, and is taken before mu.
+	serial     sync.Mutex
 	generation uint64
 	synced     uint64 // applied index of the durable checkpoint
 	failed     error  // the first failure to write; final, because state and disk may differ from then on
@@ -111,6 +113,8 @@ func (m *Machine) Open(stopc <-chan struct{}) (uint64, error) {
 		return 0, sm.ErrOpenStopped
 	default:
 	}
+	m.serial.Lock()
+	defer m.serial.Unlock()
 	if m.closed || m.log.Load() != nil {
 		return 0, errors.New("fsm: a machine is opened once")
 	}
@@ -168,20 +172,25 @@ func (m *Machine) fail(operation string, err error) error {
 // Sync makes everything applied so far durable: first the log, then the checkpoint that vouches for it, and only then
 // are segments below the start deleted (Inv4, Inv5).
 func (m *Machine) Sync() error {
+	m.serial.Lock()
+	defer m.serial.Unlock()
+	return m.sync()
+}
+
+func (m *Machine) sync() error {
 	if err := m.usable(); err != nil {
 		return err
 	}
-	if m.st.applied == m.synced {
-		return nil
-	}
 	log := m.log.Load()
-	if err := log.Sync(); err != nil {
-		return m.fail("syncing", err)
+	if m.st.applied != m.synced {
+		if err := log.Sync(); err != nil {
+			return m.fail("syncing", err)
+		}
+		if err := m.writeCheckpoint(m.generation, &m.st); err != nil {
+			return m.fail("writing the checkpoint of", err)
+		}
+		m.synced = m.st.applied
 	}
-	if err := m.writeCheckpoint(m.generation, &m.st); err != nil {
-		return m.fail("writing the checkpoint of", err)
-	}
-	m.synced = m.st.applied
 	if err := log.DropBelow(m.st.start); err != nil {
 		return m.fail("deleting old segments of", err)
 	}
@@ -191,12 +200,14 @@ func (m *Machine) Sync() error {
 // Close makes the state durable when it can, so that the next Open has little to replay, and closes the log. Reads that
 // are under way end first; waiters of Appended are woken.
 func (m *Machine) Close() error {
+	m.serial.Lock()
+	defer m.serial.Unlock()
 	if m.closed {
 		return nil
 	}
 	var err error
 	if m.usable() == nil {
-		if serr := m.Sync(); serr != nil {
+		if serr := m.sync(); serr != nil {
 			m.cfg.Log.Warn("partition closed without its last state, Raft will replay it", "error", serr)
 		}
 	}
@@ -211,6 +222,8 @@ func (m *Machine) Close() error {
 // Update applies committed entries in order and sets their results. It never fsyncs and keeps no byte of them. Its error
 // is final: Dragonboat stops the process.
 func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
+	m.serial.Lock()
+	defer m.serial.Unlock()
 	if err := m.usable(); err != nil {
 		return nil, err
 	}
@@ -235,6 +248,8 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 
 // PrepareSnapshot freezes the state and the records of this moment for SaveSnapshot.
 func (m *Machine) PrepareSnapshot() (any, error) {
+	m.serial.Lock()
+	defer m.serial.Unlock()
 	if err := m.usable(); err != nil {
 		return nil, err
 	}

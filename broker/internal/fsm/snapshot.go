@@ -96,6 +96,8 @@ func endOf(batches []byte) (protocol.Offset, error) {
 // RecoverFromSnapshot replaces state and log by those of the stream. The new log is built beside the old one and the
 // switch is the checkpoint's rename, so that a crash leaves the one or the other, whole.
 func (m *Machine) RecoverFromSnapshot(r io.Reader, stopc <-chan struct{}) error {
+	m.serial.Lock()
+	defer m.serial.Unlock()
 	if err := m.usable(); err != nil {
 		return err
 	}
