@@ -24,6 +24,7 @@ type slot struct {
 	marked  bool     // removal was begun
 	broken  bool     // never try again
 	failing bool     // the last job failed
+	waiting bool     // for due
 	busy    bool
 	queued  bool
 	dirty   bool
@@ -106,9 +107,7 @@ func (r *reconciler) run(ctx context.Context) {
 		case o := <-r.done:
 			r.settle(o)
 		case <-retry:
-			for s := range r.failing {
-				r.touch(s)
-			}
+			r.wake(time.Now())
 		case <-ctx.Done():
 			return
 		}
@@ -204,32 +203,31 @@ func (r *reconciler) configure(s *slot) {
 // consider looks at the slots that were touched, queues those that need something, and starts as many jobs as the
 // bounds allow.
 func (r *reconciler) consider(ctx context.Context) {
-	now := time.Now()
 	for _, s := range r.dirty {
 		s.dirty = false
 		r.configure(s)
-		r.enqueue(s, now)
+		r.enqueue(s)
 		if s.spec == nil && s.replica == nil && !s.stored && !s.dir && !s.marked && !s.busy && !s.queued {
 			delete(r.slots, s.shard)
 		}
 	}
 	r.dirty = r.dirty[:0]
-	r.pump(ctx, start, r.c.cfg.Parallel, now) // may find that its slots must be erased now
-	r.pump(ctx, erase, removeParallel, now)
+	r.pump(ctx, start, r.c.cfg.Parallel) // may find that its slots must be erased now
+	r.pump(ctx, erase, removeParallel)
 	r.judge()
 }
 
-func (r *reconciler) enqueue(s *slot, now time.Time) {
-	if a := r.needs(s, now); a != none && !s.queued {
+func (r *reconciler) enqueue(s *slot) {
+	if a := r.needs(s); a != none && !s.queued {
 		s.queued = true
 		r.queues[a] = append(r.queues[a], s)
 	}
 }
 
 // needs decides what a slot needs now.
-func (r *reconciler) needs(s *slot, now time.Time) action {
+func (r *reconciler) needs(s *slot) action {
 	switch {
-	case s.busy || s.broken || now.Before(s.due):
+	case s.busy || s.waiting:
 		return none
 	case s.marked:
 		return erase
@@ -238,19 +236,19 @@ func (r *reconciler) needs(s *slot, now time.Time) action {
 			return erase
 		}
 		return none
-	case s.replica == nil && (s.stored || r.current):
+	case s.replica == nil && !s.broken && (s.stored || r.current):
 		return start
 	}
 	return none
 }
 
-func (r *reconciler) pump(ctx context.Context, a action, bound int, now time.Time) {
+func (r *reconciler) pump(ctx context.Context, a action, bound int) {
 	for r.working[a] < bound && len(r.queues[a]) > 0 {
 		s := r.queues[a][0]
 		r.queues[a] = r.queues[a][1:]
 		s.queued = false
-		if r.needs(s, now) != a { // it changed while it waited
-			r.enqueue(s, now)
+		if r.needs(s) != a { // it changed while it waited
+			r.enqueue(s)
 			continue
 		}
 		s.busy = true
@@ -346,7 +344,7 @@ func (r *reconciler) failed(s *slot, o outcome) {
 		return
 	}
 	s.pause = min(max(2*s.pause, retryMin), retryMax)
-	s.due = time.Now().Add(s.pause)
+	s.due, s.waiting = time.Now().Add(s.pause), true
 	r.c.metrics.failures.Inc()
 	what := "start"
 	if o.did == erase {
@@ -359,7 +357,7 @@ func (r *reconciler) failed(s *slot, o outcome) {
 func (r *reconciler) retry() <-chan time.Time {
 	var next time.Time
 	for s := range r.failing {
-		if !s.broken && !s.busy && (next.IsZero() || s.due.Before(next)) {
+		if s.waiting && (next.IsZero() || s.due.Before(next)) {
 			next = s.due
 		}
 	}
@@ -367,6 +365,16 @@ func (r *reconciler) retry() <-chan time.Time {
 		return nil
 	}
 	return time.After(time.Until(next))
+}
+
+// wake ends the waiting of the slots that are due.
+func (r *reconciler) wake(now time.Time) {
+	for s := range r.failing {
+		if s.waiting && !now.Before(s.due) {
+			s.waiting = false
+			r.touch(s)
+		}
+	}
 }
 
 // judge publishes whether the broker is ready.

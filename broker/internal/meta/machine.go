@@ -53,12 +53,25 @@ func (m *Machine) publish() {
 	m.changed = make(chan struct{})
 }
 
-// Update applies one command. It fails only for a command of a newer version, which stops the broker. A command that
-// cannot be read is refused by every broker alike.
+// Update applies one command. It fails only for a command of a newer version, which stops the broker.
 func (m *Machine) Update(e statemachine.Entry) (statemachine.Result, error) {
-	c, err := decodeCommand(e.Cmd)
-	if errors.Is(err, errNewerCommand) {
+	data, ok, err := m.Apply(e.Cmd)
+	if err != nil {
 		return statemachine.Result{}, fmt.Errorf("apply metadata entry %d: %w", e.Index, err)
+	}
+	value := uint64(0)
+	if ok {
+		value = 1
+	}
+	return statemachine.Result{Value: value, Data: data}, nil
+}
+
+// Apply executes one encoded command and returns the encoded answer, and whether it was done. A command that cannot
+// be read is refused by every broker alike; one of a newer version is an error.
+func (m *Machine) Apply(cmd []byte) (answer []byte, ok bool, err error) {
+	c, err := decodeCommand(cmd)
+	if errors.Is(err, errNewerCommand) {
+		return nil, false, err
 	}
 	var r result
 	if err != nil {
@@ -66,11 +79,7 @@ func (m *Machine) Update(e statemachine.Entry) (statemachine.Result, error) {
 	} else {
 		r = m.apply(c)
 	}
-	value := uint64(0)
-	if r.code == 0 {
-		value = 1
-	}
-	return statemachine.Result{Value: value, Data: r.encode()}, nil
+	return r.encode(), r.code == 0, nil
 }
 
 func (m *Machine) apply(c *command) result {

@@ -29,9 +29,9 @@ type Node interface {
 // ErrNotProposed marks a failure after which the command is certainly not in the log.
 var ErrNotProposed = errors.New("not proposed")
 
-// Retry of a proposal. A proposal that a follower forwards can be lost without a word, so each attempt is given up
-// after attemptTimeout and made again; commands are idempotent. Between attempts that failed at once the service waits
-// retryMin, doubled up to retryMax.
+// Retry of a proposal. One that a follower forwards can be lost without a word, so each attempt is given up after
+// attemptTimeout and made again; commands are idempotent. Between attempts the service waits about retryMin, doubled up
+// to retryMax.
 const (
 	attemptTimeout = 1500 * time.Millisecond
 	retryMin       = 10 * time.Millisecond
@@ -264,7 +264,6 @@ func (s *Service) propose(ctx context.Context, cmd []byte) (result, error) {
 		last = err
 		if !errors.Is(err, ErrNotProposed) {
 			maybe = true
-			pause = retryMin // it took attemptTimeout
 		}
 		if !sleep(ctx, pause) {
 			return result{}, s.gaveUp(maybe, last)
