@@ -70,7 +70,7 @@ var codeInfos = map[Code]codeInfo{
 	CodeTimeout:          {"timeout", true, Unknown},
 	CodeInvalidRequest:   {"invalid_request", false, NotAppended},
 	CodeUnsupported:      {"unsupported", false, NotAppended},
-	CodeUnauthorized:     {"unauthorized", false, NotAppended},
+	CodeUnauthorized:     {"unauthorized", false, NotAppended}, //nolint:misspell // the name is on the wire
 	CodeTopicNotFound:    {"topic_not_found", false, NotAppended},
 	CodeTopicExists:      {"topic_exists", false, NotAppended},
 	CodePartitionUnknown: {"partition_unknown", false, NotAppended},

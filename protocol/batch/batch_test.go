@@ -244,13 +244,16 @@ func TestStampKeepsTheBody(t *testing.T) {
 	Stamp(b[:HeaderSize], math.MaxUint32, 5, -6)
 	h, err := Check(b, len(b))
 	require.NoError(t, err)
-	require.Equal(t, []any{protocol.Offset(math.MaxUint32), protocol.Epoch(5), int64(-6)}, []any{h.BaseOffset, h.Epoch, h.AppendTime})
+	require.Equal(t, protocol.Offset(math.MaxUint32), h.BaseOffset)
+	require.Equal(t, protocol.Epoch(5), h.Epoch)
+	require.Equal(t, int64(-6), h.AppendTime)
 	require.Equal(t, before[:posBaseOffset], b[:posBaseOffset])
 	require.Equal(t, before[posBodyCRC:], b[posBodyCRC:])
 }
 
 func TestRefusedHeaders(t *testing.T) {
 	unsupported := &protocol.Error{Code: protocol.CodeUnsupported}
+	put32, put64 := binary.BigEndian.PutUint32, binary.BigEndian.PutUint64
 	cases := []struct {
 		name   string
 		change func([]byte)
@@ -260,10 +263,10 @@ func TestRefusedHeaders(t *testing.T) {
 		{"attributes", func(b []byte) { b[posAttributes] = 4 }, unsupported},
 		{"compression", func(b []byte) { b[posAttributes] = 3 }, unsupported},
 		{"reserved", func(b []byte) { b[posReserved] = 1 }, unsupported},
-		{"no records", func(b []byte) { binary.BigEndian.PutUint32(b[posCount:], 0) }, protocol.ErrCorruptBatch},
-		{"many records", func(b []byte) { binary.BigEndian.PutUint32(b[posCount:], protocol.MaxBatchRecords+1) }, protocol.ErrCorruptBatch},
-		{"sequence", func(b []byte) { binary.BigEndian.PutUint64(b[posBaseSequence:], math.MaxUint64) }, protocol.ErrCorruptBatch},
-		{"offset", func(b []byte) { binary.BigEndian.PutUint64(b[posBaseOffset:], math.MaxUint64) }, protocol.ErrCorruptBatch},
+		{"no records", func(b []byte) { put32(b[posCount:], 0) }, protocol.ErrCorruptBatch},
+		{"many records", func(b []byte) { put32(b[posCount:], protocol.MaxBatchRecords+1) }, protocol.ErrCorruptBatch},
+		{"sequence", func(b []byte) { put64(b[posBaseSequence:], math.MaxUint64) }, protocol.ErrCorruptBatch},
+		{"offset", func(b []byte) { put64(b[posBaseOffset:], math.MaxUint64) }, protocol.ErrCorruptBatch},
 		{"unpacked size", func(b []byte) {
 			b[posAttributes] = byte(S2)
 			binary.BigEndian.PutUint32(b[HeaderSize:], protocol.MaxBatchBytesLimit+1)
@@ -292,6 +295,7 @@ func TestRefusedHeaders(t *testing.T) {
 // TestHostilePayloads have right checksums and wrong contents.
 func TestHostilePayloads(t *testing.T) {
 	records := func(n int) []byte { return bytes.Repeat([]byte("\x94\xc0\xc0\xc0\x01"), n) }
+	manyHeaders := "\x94\xc0\xc0\xdc\x01\x01" + strings.Repeat("\x92\xa0\xc0", 257) + "\x01"
 	sized := func(n int, packed []byte) []byte {
 		return append(binary.BigEndian.AppendUint32(nil, uint32(n)), packed...)
 	}
@@ -302,7 +306,7 @@ func TestHostilePayloads(t *testing.T) {
 		"key of 4 GiB":                wrap([]byte("\x94\xc6\xff\xff\xff\xff"), None, 1),
 		"record of 4 Gi fields":       wrap([]byte("\xdd\xff\xff\xff\xff\xc0\xc0"), None, 1),
 		"headers, 4 Gi of them":       wrap([]byte("\x94\xc0\xc0\xdd\xff\xff\xff\xff\x01"), None, 1),
-		"more headers than allowed":   wrap([]byte("\x94\xc0\xc0\xdc\x01\x01"+strings.Repeat("\x92\xa0\xc0", 257)+"\x01"), None, 1),
+		"more headers than allowed":   wrap([]byte(manyHeaders), None, 1),
 		"zstd: not zstd":              wrap(sized(100, []byte("nonsense")), Zstd, 1),
 		"zstd: smaller than claimed":  wrap(sized(1000, pack(nil, Zstd, records(10))), Zstd, 10),
 		"zstd: larger than claimed":   wrap(sized(10, pack(nil, Zstd, records(1000))), Zstd, 10),

@@ -250,7 +250,7 @@ func FuzzFrame(f *testing.F) {
 				t.Fatalf("readers differ: %v %x %v, %v %x %v", k, body, err, k2, body2, err2)
 			}
 			if err != nil {
-				if err == io.EOF && len(rest) > 0 {
+				if errors.Is(err, io.EOF) && len(rest) > 0 {
 					t.Fatalf("%d bytes were lost", len(rest))
 				}
 				return

@@ -53,8 +53,8 @@ func ErrorFrom(err error) Error {
 	var pe *protocol.Error
 	if errors.As(err, &pe) {
 		msg := pe.Message
-		if err != error(pe) {
-			msg = err.Error()
+		if whole := err.Error(); whole != pe.Error() {
+			msg = whole
 		}
 		return Error{Code: pe.Code, Message: msg, Leader: pe.Leader, Epoch: pe.Epoch}
 	}

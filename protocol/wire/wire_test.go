@@ -113,7 +113,8 @@ func extend(t *testing.T, b []byte, v reflect.Value) []byte {
 		}
 		values = append(values, msgpack.RawMessage(value))
 	}
-	values = append(values, map[string]any{"new": []any{1, nil, "x"}}, []any{[]any{}, 1.5, &msgpack.RawMessage{0xd4, 1, 2}})
+	extension := &msgpack.RawMessage{0xd4, 1, 2}
+	values = append(values, map[string]any{"new": []any{1, nil, "x"}}, []any{[]any{}, 1.5, extension})
 	out, err := msgpack.Marshal(values)
 	require.NoError(t, err)
 	return out
