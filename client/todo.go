@@ -1,5 +1,0 @@
-package client
-
-import "errors"
-
-var errTODO = errors.New("trunkline: not yet")
