@@ -1,2 +1,32 @@
-// Package raftnet connects brokers: Raft messages, snapshots and liveness pings over TCP with mutual TLS.
+// Package raftnet connects brokers: Raft messages, snapshots and liveness pings over TCP with mutual TLS 1.3.
+//
+// It owns the connections between brokers and what can be told from them: who is there, as which incarnation, and
+// whose process is gone. It knows no shards and takes no decision about leaders. To Dragonboat it is a
+// raftio.ITransport that never fails and never blocks; the stock transport's circuit breaker, which drops votes for
+// up to a second after a peer restarted, therefore never trips on messages.
+//
+// A broker dials three connections to each peer: urgent (heartbeats, votes, answers), bulk (entries) and liveness,
+// and one more per snapshot stream. What the dialer sends is data; what comes back on the same connection
+// is echoes and acknowledgements. Both ends read all the time, so that the end of a process is seen in the moment
+// when its kernel closes the connections.
+//
+//	frame:      u32 payload length | u8 type | payload                          big-endian
+//	handshake:  u16 length | u32 magic | u16 version | u8 kind | u8 lane | u16 code | u16 0 | u64 cluster
+//	            | u64 broker | u64 meant for | 16 boot ID | 16 directory ID | u8 n, n bytes address | rest: reason
+//
+// Invariants:
+//
+//	Inv1  no method that Dragonboat or liveness calls on the message path blocks or returns an error; what does
+//	      not fit a queue is dropped and counted, and a leader is told that its follower was unreachable.
+//	Inv2  a batch is only handed on after the handshake named a configured peer of this cluster whose certificate,
+//	      directory and incarnation are not refused.
+//	Inv3  a peer cannot make Dragonboat panic: local message types, messages to nobody and foreign source addresses
+//	      are removed, and a batch that does not parse ends its connection.
+//	Inv4  OnPeerDown means: the incarnation's connections are all closed and a redial was refused, or its address
+//	      answered as a new incarnation. A reset with a successful redial is nothing, a timeout proves nothing.
+//	Inv5  per broker, OnPeerDown and OnPeerUp alternate and come in order.
+//	Inv6  nothing here waits for a disk on the path of pings: logs are written by a goroutine of their own.
+//
+// All methods may be called from any goroutine. Each connection has one reader and, if it was dialed, one writer.
+// Bounds are constants in config.go.
 package raftnet

@@ -2,52 +2,133 @@ package raftnet
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/lni/dragonboat/v4/config"
-	pb "github.com/lni/dragonboat/v4/raftpb"
+	"golang.org/x/time/rate"
 
 	"github.com/trunkline/trunkline/protocol"
 )
 
-var errTODO = errors.New("raftnet: not there yet")
-
 // Network is one broker's end of the connections between brokers.
-type Network struct{}
+type Network struct {
+	cfg      Config
+	listener net.Listener
+	peers    map[protocol.BrokerID]*peer // never changes after New
+	byAddr   map[string]*peer            // never changes after New
+	port     *Port
+	met      *metrics
+	log      *logger
+	throttle *rate.Limiter // of all outgoing snapshots
+	started  time.Time     // the clock of echoes
 
-// New binds the listener and answers probes; everything else waits for Start.
-func New(cfg Config) (*Network, error) { return nil, errTODO }
+	transport atomic.Pointer[transport]
+	begun     chan struct{} // closed by Start
+	begin     sync.Once
 
-// Start begins to dial the peers and to serve them. It is idempotent.
-func (n *Network) Start() {}
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	end    sync.Once
 
-// Addr is the bound address of the listener.
-func (n *Network) Addr() string { return "" }
-
-// Factory is for config.NodeHostConfig.Expert.TransportFactory.
-func (n *Network) Factory() config.TransportFactory { return nil }
-
-// Deliver hands messages to the local NodeHost as if a peer had sent them. DeploymentId and BinVer are filled in.
-func (n *Network) Deliver(batch pb.MessageBatch) {}
-
-// Liveness is the datagram-like port of the liveness detector.
-func (n *Network) Liveness() *Port { return nil }
-
-// Probe asks the broker at addr who it is and whether it would accept us.
-func (n *Network) Probe(ctx context.Context, addr string) (PeerHello, *Reject, error) {
-	return PeerHello{}, nil, errTODO
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{} // all sockets but the listener
+	closed bool
 }
 
+// New binds the listener and answers probes; everything else waits for Start.
+func New(cfg Config) (*Network, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	listener := cfg.Listener
+	if listener == nil {
+		var err error
+		if listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+			return nil, fmt.Errorf("raftnet: %w", err)
+		}
+	}
+	if cfg.Addr == "" {
+		cfg.Addr = listener.Addr().String()
+	}
+	n := &Network{
+		cfg: cfg, listener: listener, started: time.Now(),
+		peers: make(map[protocol.BrokerID]*peer), byAddr: make(map[string]*peer),
+		met: newMetrics(cfg.Registerer), log: newLogger(cfg.Log),
+		throttle: rate.NewLimiter(rate.Limit(cfg.SnapshotBytesPerSecond), max(snapshotPiece, cfg.SnapshotBytesPerSecond/20)),
+		begun:    make(chan struct{}), conns: make(map[net.Conn]struct{}),
+	}
+	n.port = &Port{n: n}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	for id, addr := range cfg.Peers {
+		if id == cfg.Self {
+			continue
+		}
+		p := newPeer(n, id, addr)
+		n.peers[id], n.byAddr[addr] = p, p
+		n.met.watch(cfg.Registerer, p)
+	}
+	n.wg.Go(func() { n.log.run(n.ctx) })
+	n.wg.Go(n.acceptLoop)
+	return n, nil
+}
+
+// Start begins to dial the peers and to serve them. It is idempotent. Dragonboat calls it too, through the Factory.
+func (n *Network) Start() {
+	n.begin.Do(func() {
+		n.mu.Lock() // against a Close that would wait while goroutines begin
+		defer n.mu.Unlock()
+		if n.closed {
+			return
+		}
+		close(n.begun)
+		for _, p := range n.peers {
+			for _, l := range p.links {
+				n.wg.Go(func() { l.run(n.ctx) })
+			}
+		}
+	})
+}
+
+// Addr is the bound address of the listener.
+func (n *Network) Addr() string { return n.listener.Addr().String() }
+
 // Close closes all connections and waits for all goroutines. It is idempotent.
-func (n *Network) Close() error { return nil }
+func (n *Network) Close() error {
+	var err error
+	n.end.Do(func() {
+		n.mu.Lock()
+		n.closed = true
+		n.cancel()
+		err = n.listener.Close()
+		for c := range n.conns {
+			_ = c.Close()
+		}
+		n.mu.Unlock()
+		n.wg.Wait()
+	})
+	return err
+}
 
-// Port carries small payloads between brokers on connections of their own.
-type Port struct{}
+// track registers a socket for Close; false (and the socket is closed) if the Network is closed already.
+func (n *Network) track(c net.Conn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		_ = c.Close()
+		return false
+	}
+	n.conns[c] = struct{}{}
+	return true
+}
 
-// Send queues payload for a broker and reports whether it was queued: false if not connected or the queue is full.
-// It never blocks.
-func (p *Port) Send(to protocol.BrokerID, payload []byte) bool { return false }
-
-// Receive sets the function that gets every payload. It must be set before Start, must not block and must not
-// keep the payload.
-func (p *Port) Receive(fn func(from protocol.BrokerID, payload []byte)) {}
+// drop closes a socket that was tracked.
+func (n *Network) drop(c net.Conn) {
+	_ = c.Close()
+	n.mu.Lock()
+	delete(n.conns, c)
+	n.mu.Unlock()
+}
