@@ -26,7 +26,9 @@ func (g *group) join(c *Consumer, now time.Time) (ok bool, err error) {
 	}
 	g.members[c.name] = c
 	g.changed = true
-	g.settle = sooner(g.settleBy, now.Add(g.m.cfg.Settle))
+	if g.activation == 0 {
+		g.settle = sooner(g.settleBy, now.Add(g.m.cfg.Settle))
+	}
 	g.signal()
 	return true, nil
 }
@@ -38,6 +40,7 @@ func (g *group) leave(c *Consumer) {
 	if g.members[c.name] == c {
 		delete(g.members, c.name)
 		g.changed = true
+		g.signal()
 	}
 	if g.active != c {
 		c.leave()
