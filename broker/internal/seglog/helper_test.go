@@ -55,7 +55,7 @@ func add(t testing.TB, l *Log, count, size int, time int64) []byte {
 // readAll reads from o to the end in steps of at most maxBytes.
 func readAll(t testing.TB, l *Log, o protocol.Offset, maxBytes int) []byte {
 	t.Helper()
-	var all []byte
+	all := []byte{}
 	for o < l.Next() {
 		b, err := l.Read(o, maxBytes, nil)
 		require.NoError(t, err)

@@ -2,6 +2,7 @@ package seglog
 
 import (
 	"fmt"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -10,7 +11,8 @@ import (
 )
 
 // A log's tail is a row of chunks, each a piece of memory with whole batches. A log starts with a small chunk and
-// doubles, so that an idle partition holds little. chunkBytes is the size at which buffers are recycled.
+// doubles, so that an idle partition holds little. A batch longer than chunkBytes gets a larger chunk. Sizes are powers
+// of two: those buffers can be recycled.
 const (
 	firstChunkBytes = 4 << 10
 	chunkBytes      = 64 << 10
@@ -20,7 +22,7 @@ const (
 // is copying from stays until the reader is done, beyond the budget; that is at most maxPieces chunks for each reader.
 type Cache struct {
 	limit int64
-	pool  sync.Pool // of *[chunkBytes]byte
+	pools [maxChunkBits + 1]sync.Pool // pools[i] has *[]byte of length 1<<i
 
 	mu     sync.Mutex
 	used   int64  // sum of the listed chunks' sizes; guarded by mu
@@ -44,6 +46,7 @@ type chunk struct {
 	// refs is 1 for being listed plus 1 for each user. At 0 the buffer is gone for good: whoever wants to use
 	// buf must have raised refs from above 0 before.
 	refs atomic.Int32
+	mem  *[]byte // what buf is, as the pools want it
 	buf  []byte
 	size int // len(buf), readable without a reference
 
@@ -71,15 +74,18 @@ func (c *chunk) release() {
 	if c.refs.Add(-1) > 0 {
 		return
 	}
-	if len(c.buf) == chunkBytes {
-		c.cache.pool.Put((*[chunkBytes]byte)(c.buf))
-	}
-	c.buf = nil
+	c.cache.pools[bits.Len(uint(c.size-1))].Put(c.mem)
+	c.mem, c.buf = nil, nil
 }
 
-// alloc returns a listed chunk with a reference for the caller, or nil when the budget is smaller than size.
+// maxChunkBits is enough for every batch: chunks of 16 MiB.
+const maxChunkBits = 24
+
+// alloc returns a listed chunk of at least size bytes with a reference for the caller, or nil when the budget is smaller.
 func (c *Cache) alloc(size int) *chunk {
-	if int64(size) > c.limit {
+	class := bits.Len(uint(size - 1))
+	size = 1 << class
+	if int64(size) > c.limit || class > maxChunkBits {
 		return nil
 	}
 	k := &chunk{cache: c, size: size}
@@ -97,13 +103,12 @@ func (c *Cache) alloc(size int) *chunk {
 	c.newest = k
 	c.used += int64(size)
 	c.mu.Unlock()
-	if size == chunkBytes {
-		if b, ok := c.pool.Get().(*[chunkBytes]byte); ok {
-			k.buf = b[:]
-			return k
-		}
+	mem, ok := c.pools[class].Get().(*[]byte)
+	if !ok {
+		b := make([]byte, size)
+		mem = &b
 	}
-	k.buf = make([]byte, size)
+	k.mem, k.buf = mem, *mem
 	return k
 }
 
@@ -157,7 +162,8 @@ func (t *tail) stage(b []byte) *chunk {
 		}
 		size = min(2*last.size, chunkBytes)
 	}
-	size = max(min(size, t.limit/2), len(b))
+	// At most a quarter of the bound, so that there is always something left when the oldest chunk goes.
+	size = max(min(size, 1<<(bits.Len(uint(t.limit/4))-1)), len(b))
 	c := t.cache.alloc(size)
 	if c != nil {
 		copy(c.buf, b)
