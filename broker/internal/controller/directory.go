@@ -74,6 +74,9 @@ func (d *directory) scan() (map[uint64]onDisk, error) {
 	if err := d.fs.MkdirAll(d.root); err != nil {
 		return nil, err
 	}
+	if err := d.fs.SyncDir(filepath.Dir(d.root)); err != nil {
+		return nil, err
+	}
 	entries, err := d.fs.ReadDir(d.root)
 	if err != nil {
 		return nil, err
