@@ -1,0 +1,5 @@
+//go:build !race
+
+package raftnet
+
+const raceFactor = 1
