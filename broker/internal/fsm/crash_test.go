@@ -75,7 +75,11 @@ func reopenAndFinish(t *testing.T, disk *storefs.Mem, log []logged, indexes ...u
 func crashDuring(t *testing.T, call func(r *replica, stream []byte) error, indexes ...uint64) {
 	source, _ := tell(t, story()[:11])
 	stream := source.snapshot()
-	for _, rng := range []*rand.Rand{nil, rand.New(rand.NewPCG(1, 1)), rand.New(rand.NewPCG(2, 2)), rand.New(rand.NewPCG(3, 3))} {
+	for seed := range uint64(4) {
+		var rng *rand.Rand // the first time nothing unsynced survives
+		if seed > 0 {
+			rng = rand.New(rand.NewPCG(seed, seed))
+		}
 		eachPoint(t, func(t *testing.T, n int) bool {
 			w := &watched{at: n}
 			r, log := halfway(t, w)

@@ -186,7 +186,8 @@ func checkRecords(m *Machine, want *model) error {
 			}
 			for i := range int(h.Count) {
 				o := h.BaseOffset + protocol.Offset(i)
-				got := modelRecord{h.Producer, h.ProducerEpoch, h.BaseSequence + protocol.Sequence(i), h.BaseOffset, h.Epoch, h.AppendTime}
+				seq := h.BaseSequence + protocol.Sequence(i)
+				got := modelRecord{h.Producer, h.ProducerEpoch, seq, h.BaseOffset, h.Epoch, h.AppendTime}
 				if o >= want.next() || got != want.records[o] {
 					return fmt.Errorf("record %d is %+v", o, got)
 				}

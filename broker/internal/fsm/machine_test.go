@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"github.com/trunkline/trunkline/broker/internal/seglog"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/batch"
 )
 
 // story returns a Raft log that uses everything: epochs, producers, cursors, retention.
@@ -336,14 +336,13 @@ func TestRecoverEmptyLog(t *testing.T) {
 	closeReplica(t, r)
 }
 
-// TestDamagedStream changes every byte of a stream once. Not one may be taken, and after a crash the old state is there.
+// TestDamagedStream changes bytes all over a stream. Not one change may be taken, and after a crash the old state is there.
 func TestDamagedStream(t *testing.T) {
 	source, _ := tell(t, story())
 	stream := source.snapshot()
 	r, log := tell(t, story()[:4])
 	r.sync()
-	step := 1 + rand.IntN(7) // every byte is tried after some runs; each run is quick
-	for at := rand.IntN(step); at < len(stream); at += step {
+	for at := 0; at < len(stream); at += 7 {
 		bad := bytes.Clone(stream)
 		bad[at] ^= 0x10
 		err := r.m.RecoverFromSnapshot(bytes.NewReader(bad), nil)
@@ -357,6 +356,72 @@ func TestDamagedStream(t *testing.T) {
 	}
 	closeReplica(t, source)
 	closeReplica(t, r)
+}
+
+// TestIncompleteStream leaves whole batches out of a stream whose parts are all intact.
+func TestIncompleteStream(t *testing.T) {
+	source, _ := tell(t, story())
+	defer closeReplica(t, source)
+	stream := source.snapshot()
+	head, err := checkpointLength(stream, snapshotMagic)
+	require.NoError(t, err)
+	mark := stream[len(stream)-4:]
+	var batches [][]byte
+	for rest := stream[head : len(stream)-4]; len(rest) > 0; {
+		var b []byte
+		b, rest, err = batch.Split(rest)
+		require.NoError(t, err)
+		batches = append(batches, b)
+	}
+	for skip := range batches {
+		short := bytes.Clone(stream[:head])
+		for i, b := range batches {
+			if i != skip {
+				short = append(short, b...)
+			}
+		}
+		r := newReplica(t, storefs.NewMem())
+		var corrupt *seglog.CorruptionError
+		err := r.m.RecoverFromSnapshot(bytes.NewReader(append(short, mark...)), nil)
+		require.ErrorAs(t, err, &corrupt, "without batch %d of %d", skip, len(batches))
+		closeReplica(t, r)
+	}
+}
+
+// TestOldFilesGo checks that no generation and no segment is left behind once nobody needs it.
+func TestOldFilesGo(t *testing.T) {
+	source, log := tell(t, story())
+	r := newReplica(t, storefs.NewMem())
+	names := func(dir string) (names []string) {
+		entries, err := r.mem.ReadDir(dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	r.replay(log[:8], []int{1})
+	r.recover(source.snapshot())
+	require.Equal(t, []string{"checkpoint", "log.00000002"}, names(testDir))
+
+	require.NoError(t, r.mem.MkdirAll(testDir+"/log.00000001"))
+	require.NoError(t, r.mem.MkdirAll(testDir+"/log.00000003"))
+	closeReplica(t, r)
+	r.open(r.m.Applied())
+	require.Equal(t, []string{"checkpoint", "log.00000002"}, names(testDir))
+
+	frozen, err := r.m.PrepareSnapshot()
+	require.NoError(t, err)
+	b := NewOps(2, 1)
+	b.SetStart(72)
+	r.apply(logged{index: 100, cmd: b.Bytes()})
+	r.sync()
+	held := len(names(r.m.logDir(2)))
+	require.NoError(t, r.m.SaveSnapshot(frozen, io.Discard, nil))
+	r.sync()
+	require.Less(t, len(names(r.m.logDir(2))), held, "the snapshot held the segments, and lets go of them")
+	closeReplica(t, r)
+	closeReplica(t, source)
 }
 
 func TestOpenRefusesDamage(t *testing.T) {
@@ -416,6 +481,29 @@ func TestReadersBesideEverything(t *testing.T) {
 	cancel()
 	wg.Wait()
 	closeReplica(t, source)
+}
+
+// TestReadFollowsTheLog has the log replaced, and then closed, between the moment a reader gets it and its read.
+func TestReadFollowsTheLog(t *testing.T) {
+	source, _ := tell(t, story())
+	defer closeReplica(t, source)
+	r := newReplica(t, storefs.NewMem())
+	calls := 0
+	err := r.m.withLog(func(l *seglog.Log) error {
+		if calls++; calls == 1 {
+			r.recover(source.snapshot())
+		}
+		_, err := l.Read(60, 1, nil)
+		return err
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, calls)
+	err = r.m.withLog(func(l *seglog.Log) error {
+		closeReplica(t, r)
+		_, err := l.Read(60, 1, nil)
+		return err
+	})
+	require.ErrorIs(t, err, ErrClosed)
 }
 
 func readUntil(ctx context.Context, t *testing.T, m *Machine) {

@@ -196,7 +196,8 @@ func (p *partitionTest) op(t *rapid.T, b *Builder, timeMs int64) OpResult {
 		b.SetStart(o)
 		return p.model.setStart(o)
 	}
-	bad := rapid.SampledFrom([]byte{0, opProducerOpen, opCursorOpen, opCursorAck, opSetStart, opSetStart + 1, 255}).Draw(t, "op")
+	bads := []byte{0, opProducerOpen, opCursorOpen, opCursorAck, opSetStart, opSetStart + 1, 255}
+	bad := rapid.SampledFrom(bads).Draw(t, "op")
 	b.begin(bad, 7)
 	b.buf = append(b.buf, "7 bytes"...)
 	return OpResult{Code: protocol.CodeInvalidRequest}
