@@ -41,8 +41,9 @@ type Consumer struct {
 	pos        protocol.Offset // next to deliver
 	end        protocol.Offset // of a reader that stops: where
 	stops      bool
-	left       bool            // the peer will say no more and its acknowledgements are proposed
-	err        *protocol.Error // the stream ends with this once control is taken
+	stopped    protocol.Activation // is over, and the peer was not told yet; 0: none
+	left       bool                // the peer will say no more and its acknowledgements are proposed
+	err        *protocol.Error     // the stream ends with this once control is taken
 }
 
 // Wait returns nil as soon as Fill has something to return.
@@ -180,24 +181,29 @@ func (c *Consumer) signal() {
 	}
 }
 
-// send queues a control frame. At the bound the stream ends: its peer does not read.
+// send queues a control frame.
 func (c *Consumer) send(k protocol.Kind, m interface{ Append([]byte) []byte }) {
 	c.mu.Lock()
-	if len(c.control) > maxControlBytes {
-		if c.err == nil {
-			c.err = protocol.Errorf(protocol.CodeOverloaded, "the consumer does not read its control frames")
-		}
-	} else {
-		c.control = wire.AppendFrame(c.control, k, m)
-	}
+	c.push(k, m)
 	c.mu.Unlock()
 	c.signal()
 }
 
+// push queues a control frame; mu is held. At the bound the stream ends: its peer does not read.
+func (c *Consumer) push(k protocol.Kind, m interface{ Append([]byte) []byte }) {
+	switch {
+	case len(c.control) <= maxControlBytes:
+		c.control = wire.AppendFrame(c.control, k, m)
+	case c.err == nil:
+		c.err = protocol.Errorf(protocol.CodeOverloaded, "the consumer does not read its control frames")
+	}
+}
+
 // begin makes the consumer the active one.
 func (c *Consumer) begin(cur Cursor) {
-	c.send(protocol.KindActivate, &wire.Activate{Activation: cur.Activation, From: cur.Offset})
 	c.mu.Lock()
+	c.flushStop()
+	c.push(protocol.KindActivate, &wire.Activate{Activation: cur.Activation, From: cur.Offset})
 	c.active = c.err == nil
 	c.activation, c.pos = cur.Activation, cur.Offset
 	c.mu.Unlock()
@@ -211,13 +217,31 @@ func (c *Consumer) pause() {
 	c.mu.Unlock()
 }
 
-// stop ends the consumer's activation. leaving says that the peer will say no more.
+// stop ends the consumer's activation. leaving says that the peer will say no more. The peer is told once
+// its last acknowledgement is answered, so that it hears of that first; meanwhile the next consumer may begin.
 func (c *Consumer) stop(a protocol.Activation, leaving bool) {
-	c.pause()
-	c.send(protocol.KindDeactivated, &wire.Deactivated{Activation: a})
-	if leaving {
-		c.leave()
+	c.mu.Lock()
+	c.active = false
+	c.left = c.left || leaving
+	c.stopped = a
+	if c.acksOpen == 0 {
+		c.flushStop()
 	}
+	c.mu.Unlock()
+	c.signal()
+}
+
+// flushStop tells the peer of an activation that is over, if it was not told yet; mu is held.
+func (c *Consumer) flushStop() {
+	if c.stopped == 0 {
+		return
+	}
+	if c.ackOKDue {
+		c.ackOKDue = false
+		c.push(protocol.KindAckOK, &c.ackOK)
+	}
+	c.push(protocol.KindDeactivated, &wire.Deactivated{Activation: c.stopped})
+	c.stopped = 0
 }
 
 // leave lets the stream end once all proposed acknowledgements are answered.
@@ -247,6 +271,9 @@ func (c *Consumer) ackDone(ok *wire.AckOK) {
 	c.acksOpen--
 	if ok != nil {
 		c.ackOK, c.ackOKDue = *ok, true
+	}
+	if c.acksOpen == 0 {
+		c.flushStop()
 	}
 	c.mu.Unlock()
 	c.signal()

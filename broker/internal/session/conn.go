@@ -22,15 +22,18 @@ const (
 	hangUpGrace = 100 * time.Millisecond
 	// refusedGrace is the same for a client that was refused at its hello.
 	refusedGrace = time.Second
+	// openBytes bounds the opening frames of a connection that are being read; more wait.
+	openBytes = 1 << 20
 )
 
 // conn is one client connection.
 type conn struct {
 	srv      *Server
 	tc       transport.Conn
-	client   string // from its hello, for logs
-	inFlight *budget
-	delivery *budget
+	client   string                  // from its hello, for logs
+	opens    *budget                 // of opening frames being read
+	inFlight *budget                 // of publishes
+	delivery *budget                 // of batches being delivered
 	requests chan struct{}           // holds one element per request being served
 	control  atomic.Pointer[control] // nil until the hello was accepted
 	heard    atomic.Bool             // a frame came since the last look
@@ -44,6 +47,7 @@ type conn struct {
 func newConn(s *Server, tc transport.Conn) *conn {
 	c := &conn{
 		srv: s, tc: tc,
+		opens:    &budget{limit: openBytes},
 		inFlight: &budget{limit: s.cfg.Limits.InFlightBytes, parent: s.inFlight},
 		delivery: &budget{limit: s.cfg.Limits.DeliverBytes},
 		requests: make(chan struct{}, s.cfg.Limits.MaxRequests),
@@ -239,10 +243,10 @@ func (c *conn) opening(st *stream, by time.Time) (protocol.Kind, []byte, error) 
 	}
 	ctx, cancel := context.WithDeadline(c.ctx, by)
 	defer cancel()
-	if err := c.inFlight.take(ctx, h.Length, true); err != nil {
-		return 0, nil, protocol.Errorf(protocol.CodeOverloaded, "too many bytes in flight on this connection")
+	if err := c.opens.take(ctx, h.Length, false); err != nil {
+		return 0, nil, protocol.Errorf(protocol.CodeOverloaded, "too many streams of this connection wait for their first frame")
 	}
-	defer c.inFlight.give(h.Length)
+	defer c.opens.give(h.Length)
 	body := make([]byte, h.Length)
 	_, err = io.ReadFull(st, body)
 	return h.Kind, body, err

@@ -315,3 +315,10 @@ func (p *Partition) Corrupt(o protocol.Offset) {
 		}
 	}
 }
+
+// NextSequence returns the first sequence of a producer that is not appended.
+func (p *Partition) NextSequence(id protocol.ProducerID) protocol.Sequence {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.producers[id]
+}

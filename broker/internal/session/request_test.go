@@ -1,0 +1,68 @@
+package session
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/wire"
+)
+
+func TestRequests(t *testing.T) {
+	w := newWorld(t, nil)
+	c, _ := w.connect()
+	two := uint32(2)
+	ask := func(r wire.Request) *wire.Response { return w.request(c, &r) }
+
+	require.Equal(t, &wire.InitProducerOK{Producer: protocol.NamedProducerBit | 5, Epoch: 3},
+		ask(wire.Request{InitProducer: &wire.InitProducer{Name: "p"}}).InitProducer)
+	require.EqualValues(t, 33, ask(wire.Request{CreateTopic: &wire.CreateTopic{Name: "new", Partitions: 2, RequestID: 33}}).CreateTopic.ID)
+	require.Equal(t, protocol.CodeTopicExists,
+		ask(wire.Request{CreateTopic: &wire.CreateTopic{Name: "new", Partitions: 2, RequestID: 33}}).Error.Code)
+	require.EqualValues(t, 33, ask(wire.Request{DeleteTopic: &wire.DeleteTopic{ID: 33}}).DeleteTopic.ID)
+	require.Equal(t, "new", ask(wire.Request{AlterTopic: &wire.AlterTopic{Name: "new", Partitions: &two}}).AlterTopic.Name)
+	require.Len(t, ask(wire.Request{Metadata: &wire.MetadataRequest{}}).Metadata.Topics, 2)
+	require.Equal(t, "test", ask(wire.Request{ClusterStatus: &wire.ClusterStatusRequest{}}).ClusterStatus.Cluster)
+
+	w.partitions[tp1].Fill(1, 4, 1)
+	states := ask(wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 1}}).PartitionState
+	require.EqualValues(t, 1, states.Broker)
+	require.Len(t, states.Partitions, 3)
+	require.Equal(t, wire.PartitionState{Partition: 1, Leading: true, Epoch: 1, Next: 4, Applied: 77}, states.Partitions[1])
+	require.Equal(t, protocol.CodeTopicNotFound, ask(wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 5}}).Error.Code)
+	require.Empty(t, ask(wire.Request{Subscriptions: &wire.SubscriptionsRequest{Topic: 1}}).Subscriptions.Subscriptions)
+	require.Equal(t, protocol.CodeTopicNotFound, ask(wire.Request{Subscriptions: &wire.SubscriptionsRequest{Topic: 5}}).Error.Code)
+}
+
+func TestRequestsAreBounded(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		c.Limits.MaxRequests, c.Limits.RequestTimeout = 2, 300*time.Millisecond
+	})
+	c, _ := w.connect()
+	var lanes []*lane
+	for range 5 {
+		l := w.lane(c)
+		l.send(protocol.KindRequest, &wire.Request{CreateTopic: &wire.CreateTopic{Name: "slow"}})
+		lanes = append(lanes, l)
+	}
+	codes := map[protocol.Code]int{}
+	for _, l := range lanes {
+		var resp wire.Response
+		l.want(protocol.KindResponse, &resp)
+		codes[resp.Error.Code]++
+	}
+	require.Equal(t, 5, codes[protocol.CodeTimeout]+codes[protocol.CodeOverloaded])
+	require.GreaterOrEqual(t, codes[protocol.CodeTimeout], 2)
+	require.NotZero(t, codes[protocol.CodeOverloaded])
+}
+
+func TestLongMessagesAreClipped(t *testing.T) {
+	require.Equal(t, "short", clip("short", 10))
+	long := clip(strings.Repeat("x", 100), 10)
+	require.Len(t, long, 10)
+	b := appendError(nil, protocol.Errorf(protocol.CodeInternal, "%s", strings.Repeat("y", 1<<20)))
+	require.Less(t, len(b), 5<<10)
+}
