@@ -316,7 +316,7 @@ func (c *core) deaf(now time.Time, p *peer, replicas []protocol.BrokerID) bool {
 		if !ok {
 			return false // it said nothing, or not lately
 		}
-		if s.heard && !s.dead && s.silent < c.silent {
+		if !s.dead && s.silent < c.silent { // who has just started has not heard anybody yet
 			hears++
 		}
 	}
@@ -365,7 +365,7 @@ func (c *core) troubled(now time.Time) []protocol.BrokerID {
 		p := c.peers[id]
 		bad := p.state == Dead || p.stalled || c.silence(now, p) >= c.silent
 		for _, s := range p.report.sights {
-			bad = bad || !s.heard || s.dead || s.silent >= c.silent
+			bad = bad || s.dead || s.silent >= c.silent
 		}
 		if bad {
 			out = append(out, id)

@@ -196,6 +196,20 @@ func TestADeafLeaderIsDeposedAndDoesNotStrikeBack(t *testing.T) {
 	require.Empty(t, s.deposers(2, s.ids), "1 hears no majority and must not campaign")
 }
 
+func TestStartingBrokersDeposeNobody(t *testing.T) {
+	s := newSim(3)
+	s.check = func(protocol.BrokerID) {
+		for _, l := range s.ids {
+			require.Empty(t, s.deposers(l, s.ids))
+		}
+	}
+	s.run(time.Second)
+	s.cores[2] = nil
+	s.run(100 * time.Millisecond)
+	s.boot(2, 2)
+	s.run(time.Second)
+}
+
 func TestOwnPauseIsNotTheirSilence(t *testing.T) {
 	s := newSim(3)
 	s.run(time.Second)

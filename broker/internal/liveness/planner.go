@@ -27,7 +27,8 @@ const (
 	scanNew  = 200 * time.Millisecond
 	scanOld  = 500 * time.Millisecond
 	scanFast = 5 * time.Second
-	// firstTerm is the term of a shard that was bootstrapped and has never had a leader.
+	// firstTerm is the term of a shard that was bootstrapped and has never had a leader. A replica that was just
+	// started again knows no leader either (and perhaps not yet its term): to claim its shard would depose a living one.
 	firstTerm = 1
 )
 
@@ -104,7 +105,7 @@ func (p *planner) step(now time.Time, deaths []death) time.Time {
 	if now.Sub(p.newScan) >= scanNew {
 		p.newScan = now
 		for _, s := range p.shards.Led(0) {
-			if s.Term <= firstTerm {
+			if s.Term == firstTerm {
 				p.add(now, claim{shard: s, cause: "new", next: now.Add(newShardGrace)})
 			}
 		}

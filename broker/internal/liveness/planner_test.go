@@ -201,6 +201,7 @@ func TestNoCampaignInAMinorityOrWithAStalledDisk(t *testing.T) {
 func TestANewShardIsClaimedByItsPreferredReplica(t *testing.T) {
 	p := newPlanned(2, map[uint64]*fakeShard{
 		7: {ids(2, 1, 3), 0, 1}, 8: {ids(1, 2, 3), 0, 1}, 9: {ids(2, 1, 3), 0, 4},
+		10: {ids(2, 1, 3), 0, 0},
 	})
 	p.run(150 * time.Millisecond)
 	require.Equal(t, newShardGrace, p.shards.asked[7][0])
@@ -208,6 +209,7 @@ func TestANewShardIsClaimedByItsPreferredReplica(t *testing.T) {
 	p.run(time.Second)
 	require.NotEmpty(t, p.shards.asked[8])
 	require.Empty(t, p.shards.asked[9], "it had a leader before: that is for Raft's own timers")
+	require.Empty(t, p.shards.asked[10], "its term is not yet known")
 }
 
 func TestShardsOfADeadBrokerAreLookedForLessOftenInTheLongRun(t *testing.T) {

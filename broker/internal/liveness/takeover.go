@@ -15,7 +15,7 @@ import (
 // Shard is one Raft shard that has a replica on this broker.
 type Shard struct {
 	ID       uint64
-	Term     uint64              // the term the local replica is in
+	Term     uint64              // the term the local replica is in; 0 if not yet known
 	Replicas []protocol.BrokerID // voters, the preferred leader first: the order in which they take over
 }
 
