@@ -44,6 +44,7 @@ type Result struct {
 	PublishPause PauseStats `json:"publish_pause_ms"`
 
 	DeliveryPause PauseStats `json:"delivery_pause_ms"`
+	ReturnPause   PauseStats `json:"return_pause_ms"` // longest publish pause of any partition while a victim came back
 	LeaderChanges int        `json:"leader_changes"`
 	Failed        int        `json:"failed"`   // publishes answered with an error
 	Phantom       int        `json:"phantom"`  // records that were never sent or were refused
@@ -172,7 +173,7 @@ func (r *run) demonstrate(ctx context.Context) (*Result, error) {
 	if r.sub, err = subscribe(ctx, r.client); err != nil {
 		return nil, err
 	}
-	if r.pub, err = publish(ctx, r.client, r.input, r.opts); err != nil {
+	if r.pub, err = publish(ctx, r.client, r.input, r.opts, r.sub.pauses); err != nil {
 		return nil, errors.Join(err, r.sub.stop(ctx))
 	}
 	progress, stopProgress := context.WithCancel(ctx)

@@ -10,5 +10,5 @@
 //	history, pauses ◄───────────── verdict ◄── read back from each broker's replicas
 //
 // The pause of a kill is the longest time without an acknowledgement, while records waited, on any partition that the
-// victim led. Memory grows with the number of records: about 150 bytes each.
+// victim led, if it began within a second of the kill; pauses while the victim comes back are counted apart. Memory grows with the number of records: about 150 bytes each.
 package demo

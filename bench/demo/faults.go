@@ -12,7 +12,7 @@ import (
 // Times around a fault.
 const (
 	settle       = 1500 * time.Millisecond // healthy time before each fault
-	watch        = 4 * time.Second         // pauses that begin within this time of a fault belong to it
+	watch        = time.Second             // pauses that begin within this time of a fault belong to it
 	recoverLimit = 60 * time.Second        // bound on a victim's return
 	caughtUp     = 2000                    // records a replica may lag before the next fault
 	backOrder    = 200                     // time between polls, ms
@@ -22,11 +22,13 @@ const (
 // kill is one fault that was injected.
 type kill struct {
 	broker     int
-	partitions []int32
+	partitions []int32 // that the victim led
 	at         time.Time
+	back       time.Time // when the victim was started again, or went on
+	recovered  time.Time // when it had caught up
 }
 
-func (k kill) end() time.Time { return k.at.Add(watch) }
+func (k *kill) end() time.Time { return k.at.Add(watch) }
 
 // injectFaults kills (or stops) the busiest leader opts.Kills times, one at a time, and waits each time until the victim is back
 // and has caught up. It goes on until the whole input was published once.
@@ -40,8 +42,10 @@ func (r *run) injectFaults(ctx context.Context) ([]kill, error) {
 		if err != nil {
 			return kills, err
 		}
+		err = r.awaitRecovery(ctx)
+		k.recovered = time.Now()
 		kills = append(kills, k)
-		if err := r.awaitRecovery(ctx); err != nil {
+		if err != nil {
 			return kills, fmt.Errorf("after fault %d (broker %d): %w", len(kills), k.broker, err)
 		}
 		what := "kill"
@@ -88,6 +92,7 @@ func (r *run) strike(ctx context.Context) (kill, error) {
 		if err := sleep(ctx, r.opts.Hold); err != nil {
 			return k, errors.Join(err, r.cluster.Resume(busiest))
 		}
+		k.back = time.Now()
 		return k, r.cluster.Resume(busiest)
 	}
 	if err := r.cluster.Kill(ctx, busiest); err != nil {
@@ -98,6 +103,7 @@ func (r *run) strike(ctx context.Context) (kill, error) {
 	}
 	up, cancel := context.WithTimeout(ctx, recoverLimit)
 	defer cancel()
+	k.back = time.Now()
 	return k, r.cluster.Start(up, busiest)
 }
 

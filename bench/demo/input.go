@@ -43,7 +43,8 @@ func keyField(text []byte, n int, sep string) []byte {
 }
 
 // loadInput reads path, or with path "" the Go distribution's list of its own API: tens of thousands of lines like
-// "pkg bytes, func Clone([]uint8) []uint8", keyed by package.
+// "pkg bytes, func Clone([]uint8) []uint8", keyed by package. That list is sorted by package, so that at any time one partition
+// would get all; its lines are therefore dealt out in strides.
 func loadInput(ctx context.Context, path string, field int, sep string) (*input, error) {
 	if path != "" {
 		in := &input{name: path}
@@ -64,7 +65,29 @@ func loadInput(ctx context.Context, path string, field int, sep string) (*input,
 			return nil, err
 		}
 	}
+	in.deal()
 	return in, nil
+}
+
+// deal reorders the lines: line i of the result is line i*stride of the input, modulo its length.
+func (in *input) deal() {
+	n := len(in.lines)
+	stride := n*618/1000 | 1
+	for gcd(stride, n) != 1 {
+		stride += 2
+	}
+	dealt := make([]line, n)
+	for i := range dealt {
+		dealt[i] = in.lines[i*stride%n]
+	}
+	in.lines = dealt
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 func (in *input) read(path string, field int, sep string) error {

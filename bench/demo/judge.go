@@ -48,8 +48,13 @@ func (r *run) judge(ctx context.Context, kills []kill) (*Result, error) {
 }
 
 func (r *run) result(kills []kill, stored, delivered *verify.Report) *Result {
-	var publish, delivery []time.Duration
+	var publish, delivery, back []time.Duration
+	every := make([]int32, r.opts.Partitions)
+	for i := range every {
+		every[i] = int32(i)
+	}
 	for _, k := range kills {
+		back = append(back, r.pub.pauses.around(every, k.back, k.recovered))
 		publish = append(publish, r.pub.pauses.around(k.partitions, k.at, k.end()))
 		delivery = append(delivery, r.sub.pauses.around(k.partitions, k.at, k.end()))
 	}
@@ -57,7 +62,7 @@ func (r *run) result(kills []kill, stored, delivered *verify.Report) *Result {
 		Published: len(r.pub.history), Acked: r.pub.ackedN, Delivered: r.sub.count, Failed: r.pub.failed,
 		Lost: stored.Lost + delivered.Lost, Duplicated: stored.Duplicated + delivered.Duplicated,
 		Reordered: stored.Reordered + delivered.Reordered, Phantom: stored.Phantom, Diverged: stored.Diverged + stored.Gaps,
-		LeaderKills: len(kills), PublishPause: stats(publish), DeliveryPause: stats(delivery),
+		LeaderKills: len(kills), PublishPause: stats(publish), DeliveryPause: stats(delivery), ReturnPause: stats(back),
 		Seconds: time.Since(r.start).Seconds(), Hang: r.opts.Hang,
 	}
 	for p := range r.opts.Partitions {

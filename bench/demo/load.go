@@ -23,6 +23,7 @@ type publisher struct {
 	input    *input
 	opts     Options
 	pauses   *pauses
+	delivery *pauses // of the subscriber
 	cancel   context.CancelFunc
 	done     chan struct{}
 
@@ -33,7 +34,7 @@ type publisher struct {
 	err     error         // guarded by mu; first failure
 }
 
-func publish(ctx context.Context, c *client.Client, in *input, opts Options) (*publisher, error) {
+func publish(ctx context.Context, c *client.Client, in *input, opts Options, delivery *pauses) (*publisher, error) {
 	open, cancelOpen := context.WithTimeout(ctx, 30*time.Second)
 	defer cancelOpen()
 	producer, err := c.Producer(open, topic)
@@ -41,7 +42,7 @@ func publish(ctx context.Context, c *client.Client, in *input, opts Options) (*p
 		return nil, err
 	}
 	loop, cancel := context.WithCancel(ctx)
-	p := &publisher{producer: producer, input: in, opts: opts, pauses: newPauses(), cancel: cancel, done: make(chan struct{})}
+	p := &publisher{producer: producer, input: in, opts: opts, pauses: newPauses(), delivery: delivery, cancel: cancel, done: make(chan struct{})}
 	go func() { defer close(p.done); p.loop(loop) }()
 	return p, nil
 }
@@ -82,7 +83,11 @@ func (p *publisher) send(ctx context.Context, n int) {
 }
 
 func (p *publisher) answered(n int, part int32, rc client.Receipt, err error) {
-	p.pauses.acked(part, time.Now())
+	now := time.Now()
+	p.pauses.acked(part, now)
+	if err == nil {
+		p.delivery.sent(part, now) // from now on a consumer waits for it
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.history[n]
@@ -189,9 +194,7 @@ func (s *subscriber) take(m *client.Message) error {
 		return err
 	}
 	part := int32(m.Partition)
-	now := time.Now()
-	s.pauses.acked(part, now)
-	s.pauses.sent(part, now) // the next record is always awaited
+	s.pauses.acked(part, time.Now())
 	s.mu.Lock()
 	s.delivered[part] = append(s.delivered[part], e)
 	s.count++

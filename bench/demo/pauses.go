@@ -19,7 +19,7 @@ const minGap = 5 * time.Millisecond
 type pauses struct {
 	mu          sync.Mutex
 	last        map[int32]time.Time // newest acknowledgement, or when the partition became busy
-	outstanding map[int32]int
+	outstanding map[int32]int       // negative: answers seen before what they answer
 	gaps        map[int32][]gap
 }
 
@@ -31,17 +31,17 @@ func newPauses() *pauses {
 func (p *pauses) sent(part int32, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.outstanding[part] == 0 {
+	if p.outstanding[part] <= 0 {
 		p.last[part] = now
 	}
 	p.outstanding[part]++
 }
 
-// acked notes an answer.
+// acked notes an answer. It may come before its sent, where two observers report.
 func (p *pauses) acked(part int32, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if start := p.last[part]; now.Sub(start) >= minGap {
+	if start := p.last[part]; p.outstanding[part] > 0 && now.Sub(start) >= minGap {
 		p.gaps[part] = append(p.gaps[part], gap{start, now})
 	}
 	p.last[part] = now
