@@ -19,8 +19,7 @@ import (
 
 // follow reads from o until done is set and everything was read, checking order and CRCs. Falling behind Start is
 // fine: it goes on there.
-func follow(read func(protocol.Offset, int, []byte) ([]byte, error), start, next func() protocol.Offset,
-	done *atomic.Bool, maxBytes int) error {
+func follow(read readFunc, start, next func() protocol.Offset, done *atomic.Bool, maxBytes int) error {
 	buf := make([]byte, 0, maxBytes+scratchBytes)
 	for o := start(); ; {
 		last := done.Load()
@@ -52,10 +51,12 @@ func follow(read func(protocol.Offset, int, []byte) ([]byte, error), start, next
 }
 
 // TestReadersBesideTheWriter runs readers of the tail, of the disk, of views and of the time index while the writer
-// appends, syncs, moves the start and deletes files, with so small a memory budget that chunks are taken away all the time.
+// appends, syncs, moves the start and deletes files, with so small a memory budget that chunks are taken away all
+// the time.
 func TestReadersBesideTheWriter(t *testing.T) {
 	cache := NewCache(40_000)
-	opts := Options{SegmentBytes: 20_000, IndexEveryBytes: 1000, TailCacheBytes: 30_000, Cache: cache, WritebackBytes: 5000}
+	opts := Options{SegmentBytes: 20_000, IndexEveryBytes: 1000, TailCacheBytes: 30_000, Cache: cache,
+		WritebackBytes: 5000}
 	dir := t.TempDir()
 	var logs []*Log
 	for i := range 2 {

@@ -1,7 +1,7 @@
 // Package seglog stores one partition's record batches in append-only segment files.
 //
-// It owns bytes and offsets, nothing else: it knows no Raft, no network and no clock, and it never decodes a record. A batch is
-// stored as it came over the wire (protocol/batch); whole batches go in and whole batches come out.
+// It owns bytes and offsets, nothing else: it knows no Raft, no network and no clock, and it never decodes a record.
+// A batch is stored as it came over the wire (protocol/batch); whole batches go in and whole batches come out.
 //
 // Files of a log's directory; the number in a name is the offset of the segment's first record:
 //
@@ -28,15 +28,19 @@
 //	Inv4  After Sync everything appended before it survives a crash. Open proves that the log reaches keepBelow or fails.
 //	Inv5  An index is a hint. An entry counts only when its CRC fits and the batch it points at says the same offset; a
 //	      missing or wrong index is rebuilt from the batches.
-//	Inv6  Bytes from disk are returned only after both CRCs of each batch and Inv1 were checked; damage is a *CorruptionError.
+//	Inv6  Bytes from disk are returned only after both CRCs of each batch and Inv1 were checked; damage is a
+//	      *CorruptionError.
 //	Inv7  A file is deleted only by DropBelow, which never passes Start, an open View or a read in progress.
 //	Inv8  After a failed write or fsync nothing is written any more (fsyncgate); reads go on.
 //
-// Not damage: bytes behind the last valid batch of the last segment when Open keeps All, and everything at and above keepBelow.
+// Not damage: bytes behind the last valid batch of the last segment when Open keeps All, and everything at and above
+// keepBelow.
 //
 // Concurrency: Append, SetStart, DropBelow, Sync and Close are for one goroutine at a time (a mutex makes sure); all
-// other methods are for any number, at any time, also while Close runs. Readers never wait for a disk write: mu is held only for memory.
+// other methods are for any number, at any time, also while Close runs. Readers never wait for a disk write: mu is
+// held only for memory.
 //
-// Bounds: memory of an idle log is below 4 KiB plus about 150 bytes per segment (its tail is the Cache's to take); 64
-// index entries wait in memory; open files are the active segment and at most 4 sealed ones, and none before the first use.
+// Bounds: an idle log takes less than 8 KiB of memory, plus about 150 bytes for each segment; what its tail holds is
+// for the Cache to take. At most 64 index entries wait in memory; then they are written. Open files are the active
+// segment and at most 4 sealed ones, the longest unused is closed, and none is open before the first use.
 package seglog

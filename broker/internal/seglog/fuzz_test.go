@@ -57,8 +57,9 @@ func (m mutation) apply(data []byte) ([]byte, int) {
 	return data, at
 }
 
-// FuzzRecovery damages the files of a log and opens it. It must open or report a CorruptionError, never panic. Whatever it gives
-// afterwards is what was written; and when no batch below the checkpoint was touched it gives all of them.
+// FuzzRecovery damages the files of a log and opens it. It must open or report a CorruptionError, never panic.
+// Whatever it gives afterwards is what was written; and when no batch below the checkpoint was touched it gives all
+// of them.
 func FuzzRecovery(f *testing.F) {
 	base := newDir(f)
 	l := create(f, base, 0, Options{SegmentBytes: 3600, IndexEveryBytes: 1500})

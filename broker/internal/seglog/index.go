@@ -44,7 +44,8 @@ func parseEntry(b []byte) (entry, error) {
 	return entry{offset: protocol.Offset(be.Uint64(b)), time: int64(be.Uint64(b[8:])), pos: be.Uint32(b[16:])}, nil
 }
 
-// key is what a search looks for: the batch that contains offset or, with byTime, the first one appended at time or later.
+// key is what a search looks for: the batch that contains offset or, with byTime, the first one appended at time or
+// later.
 type key struct {
 	offset protocol.Offset
 	time   int64

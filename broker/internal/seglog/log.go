@@ -194,8 +194,8 @@ func (l *Log) publish(b []byte, h *batch.Header) {
 	l.next.Store(uint64(h.Next()))
 }
 
-// flushIndex moves the pending index entries into the active segment's .idx file. Readers go on finding them: they know
-// flushed and pending of the same moment.
+// flushIndex moves the pending index entries into the active segment's .idx file. Readers go on finding them: they
+// know flushed and pending of the same moment.
 func (l *Log) flushIndex(sync bool) error {
 	if len(l.pending) == 0 && !sync || l.active().size == 0 {
 		return nil
@@ -284,8 +284,8 @@ func (l *Log) Sync() error {
 	return nil
 }
 
-// Close waits for reads in progress, then closes all files and forgets the tail. It does not sync; index entries that are
-// still in memory are written so that the next Open is quick. A second Close does nothing.
+// Close waits for reads in progress, then closes all files and forgets the tail. It does not sync; index entries
+// that are still in memory are written so that the next Open is quick. A second Close does nothing.
 func (l *Log) Close() error {
 	l.writer.Lock()
 	defer l.writer.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -113,7 +114,8 @@ func TestCreateIsDurable(t *testing.T) {
 	require.Equal(t, protocol.Offset(42), l.Start())
 }
 
-// twelve fills a log with 12 batches of 10 records and 1000 bytes, 3 in each of 4 segments, appended at 1000, 2000 and so on.
+// twelve fills a log with 12 batches of 10 records and 1000 bytes, 3 in each of 4 segments, appended at 1000, 2000
+// and so on.
 func twelve(t *testing.T, m storefs.FS, o Options) *Log {
 	o.SegmentBytes = 3600
 	l := create(t, m, 0, o)
@@ -411,14 +413,43 @@ func TestReadAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestIdleLogIsSmall checks the memory bound of the package doc, after use and with the tail given up.
+func TestIdleLogIsSmall(t *testing.T) {
+	const count = 200
+	heap := func() uint64 {
+		var s runtime.MemStats
+		runtime.GC()
+		runtime.GC() // the first one leaves what pools hold
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	dir, cache := t.TempDir(), NewCache(firstChunkBytes)
+	before := heap()
+	logs := make([]*Log, count)
+	for i := range logs {
+		l, err := Create(storefs.OS, filepath.Join(dir, fmt.Sprint(i)), 0, Options{Cache: cache, IndexEveryBytes: 1})
+		require.NoError(t, err)
+		for range maxPendingEntries + 10 {
+			add(t, l, 1, 10, 1)
+		}
+		_, err = l.Read(3, 100, nil)
+		require.NoError(t, err)
+		logs[i] = l
+	}
+	require.Less(t, (heap()-before)/count, uint64(8<<10))
+	for _, l := range logs {
+		require.NoError(t, l.Close())
+	}
+}
+
 func TestFileNames(t *testing.T) {
 	for _, o := range []protocol.Offset{0, 52107, All} {
 		got, ok := parseFileName(filepath.Base(fileName("d", o, logSuffix)), logSuffix)
 		require.True(t, ok)
 		require.Equal(t, o, got)
 	}
-	for _, name := range []string{"1.log", "0000000000000000000x.log", "00000000000000000000.idx", "99999999999999999999.log",
-		"+0000000000000000001.log", ""} {
+	for _, name := range []string{"1.log", "0000000000000000000x.log", "00000000000000000000.idx",
+		"99999999999999999999.log", "+0000000000000000001.log", ""} {
 		_, ok := parseFileName(name, logSuffix)
 		require.False(t, ok, name)
 	}

@@ -20,8 +20,8 @@ type modelBatch struct {
 	raw        []byte
 }
 
-// machine drives a Log beside the dumb model: a slice of batches. Its owner's checkpoint is the pair (start, next) of the last
-// checkpoint action, as the state machine above would keep it.
+// machine drives a Log beside the dumb model: a slice of batches. Its owner's checkpoint is the pair (start, next)
+// of the last checkpoint action, as the state machine above would keep it.
 type machine struct {
 	fs      *storefs.Mem
 	log     *Log
@@ -30,10 +30,33 @@ type machine struct {
 	start   protocol.Offset
 	time    int64
 
-	synced struct{ start, next protocol.Offset }
+	synced  bounds
+	capture capture
 
 	view              *View
 	viewStart, viewTo protocol.Offset
+}
+
+// bounds is what a checkpoint says.
+type bounds struct{ start, next protocol.Offset }
+
+// capture takes what a power cut would leave before the countdown-th operation on the file system from now.
+type capture struct {
+	countdown int
+	seed      uint64
+	fs        *storefs.Mem // nil until taken
+	synced    bounds       // as of then
+}
+
+// seam is the file system that the log sees.
+func (m *machine) seam() storefs.FS {
+	return storefs.Faulty(m.fs, func(storefs.Op, string) error {
+		c := &m.capture
+		if c.countdown--; c.countdown == 0 {
+			c.fs, c.synced = m.fs.CrashClone(rand.New(rand.NewPCG(c.seed, 1))), m.synced
+		}
+		return nil
+	})
 }
 
 func (m *machine) next() protocol.Offset {
@@ -59,8 +82,11 @@ func (m *machine) expect(from, limit protocol.Offset, maxBytes int) [][]byte {
 	return out
 }
 
+// readFunc is Log.Read or View.Read.
+type readFunc func(from protocol.Offset, maxBytes int, dst []byte) ([]byte, error)
+
 // checkRead compares a read with the model. A read may give fewer batches, but one at least.
-func (m *machine) checkRead(t *rapid.T, read func(protocol.Offset, int, []byte) ([]byte, error), from, limit protocol.Offset, maxBytes int) {
+func (m *machine) checkRead(t *rapid.T, read readFunc, from, limit protocol.Offset, maxBytes int) {
 	got, err := read(from, maxBytes, nil)
 	if err != nil {
 		t.Fatalf("read %d: %v", from, err)
@@ -162,7 +188,7 @@ func (m *machine) checkpoint(t *rapid.T) {
 	if err := m.log.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	m.synced.start, m.synced.next = m.start, m.next()
+	m.synced = bounds{m.start, m.next()}
 	if err := m.log.DropBelow(m.start); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +201,33 @@ func (m *machine) crash(t *rapid.T) {
 		t.Fatal(err)
 	}
 	m.fs = after
+	m.reopen(t, rapid.Bool().Draw(t, "all"))
+}
+
+// crashInside cuts the power in the middle of an append, a checkpoint or an Open.
+func (m *machine) crashInside(t *rapid.T) {
+	m.capture = capture{countdown: rapid.IntRange(1, 20).Draw(t, "operations"), seed: rapid.Uint64().Draw(t, "seed")}
+	before := slices.Clone(m.batches)
+	switch rapid.IntRange(0, 2).Draw(t, "action") {
+	case 0:
+		for range 4 {
+			m.append(t)
+		}
+	case 1:
+		m.checkpoint(t)
+	case 2:
+		m.restart(t)
+	}
+	if m.capture.fs == nil {
+		return
+	}
+	if err := m.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(before) > len(m.batches) {
+		m.batches = before // Open cut what was still there then
+	}
+	m.fs, m.synced = m.capture.fs, m.capture.synced
 	m.reopen(t, rapid.Bool().Draw(t, "all"))
 }
 
@@ -194,7 +247,7 @@ func (m *machine) reopen(t *rapid.T, all bool) {
 	if all {
 		keep = All
 	}
-	log, err := Open(m.fs, testDir, keep, m.opts)
+	log, err := Open(m.seam(), testDir, keep, m.opts)
 	if err != nil {
 		t.Fatalf("open, keeping below %d: %v", keep, err)
 	}
@@ -297,8 +350,8 @@ func TestModel(t *testing.T) {
 			}
 		}
 		start := protocol.Offset(rapid.SampledFrom([]uint64{0, 7, 1 << 40}).Draw(t, "start"))
-		m.start, m.synced.start, m.synced.next = start, start, start
-		log, err := Create(m.fs, testDir, start, m.opts)
+		m.start, m.synced = start, bounds{start, start}
+		log, err := Create(m.seam(), testDir, start, m.opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,6 +367,7 @@ func TestModel(t *testing.T) {
 			"offsetForTime": m.offsetForTime,
 			"checkpoint":    m.checkpoint,
 			"crash":         m.crash,
+			"crashInside":   m.crashInside,
 			"restart":       m.restart,
 			"ruinIndex":     m.ruinIndex,
 		})

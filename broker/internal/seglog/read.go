@@ -14,10 +14,10 @@ import (
 // scratchBytes is how much of a segment or an index is read at once while a position is looked for.
 const scratchBytes = 4 << 10
 
-// Read appends whole batches to dst, beginning with the one that contains from: at least one when from is below Next, and no more
-// than maxBytes otherwise. It may stop early, as at the end of a segment. It allocates nothing when dst has room for what
-// is read and, for a read that goes on from no other one, for 4 KiB. Outside of
-// [Start, Next] the error is a *protocol.Error with CodeOffsetOutOfRange; on an error dst is returned as it was.
+// Read appends whole batches to dst, beginning with the one that contains from: at least one when from is below
+// Next, and no more than maxBytes otherwise. It may stop early, as at the end of a segment. It allocates nothing
+// when dst has room for what is read and, for a read that goes on from no other one, for 4 KiB. Outside of [Start,
+// Next] the error is a *protocol.Error with CodeOffsetOutOfRange; on an error dst is returned as it was.
 func (l *Log) Read(from protocol.Offset, maxBytes int, dst []byte) ([]byte, error) {
 	l.life.RLock()
 	defer l.life.RUnlock()

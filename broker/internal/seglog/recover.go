@@ -45,13 +45,13 @@ func listFiles(fs storefs.FS, dir string) (files, error) {
 	return found, nil
 }
 
-// Open opens the log in dir and repairs what a crash left: everything at and above keepBelow is cut. keepBelow is the end of the
-// log in the owner's checkpoint: everything below it was synced, so if it is damaged or missing that is a *CorruptionError, found
-// before any batch is changed. With All, where nothing is known to have been synced, the last segment is kept up to its
-// first invalid batch.
+// Open opens the log in dir and repairs what a crash left: everything at and above keepBelow is cut. keepBelow is
+// the end of the log in the owner's checkpoint: everything below it was synced, so if it is damaged or missing that
+// is a *CorruptionError, found before any batch is changed. With All, where nothing is known to have been synced,
+// the last segment is kept up to its first invalid batch.
 //
-// What costs time is bounded: of each segment only the batches behind its last index entry are looked at (with All, all of
-// the last segment). Damage in the middle of a segment is found when it is read.
+// What costs time is bounded: of each segment only the batches behind its last index entry are looked at (with All,
+// all of the last segment). Damage in the middle of a segment is found when it is read.
 func Open(fs storefs.FS, dir string, keepBelow protocol.Offset, opts Options) (*Log, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -94,7 +94,8 @@ const recoveryBufferBytes = 64 << 10
 // maxFileBytes bounds a segment file: full but for one byte, and then a batch. Positions fit into 32 bits.
 const maxFileBytes = maxSegmentBytes + protocol.MaxBatchBytesLimit
 
-// splitAt divides the segments into those that hold what is below keepBelow and those that are to be deleted. At least one is kept.
+// splitAt divides the segments into those that hold what is below keepBelow and those that are to be deleted. At
+// least one is kept.
 func splitAt(segments []foundSegment, dir string, keepBelow protocol.Offset) (kept, cut []foundSegment, err error) {
 	if len(segments) == 0 {
 		return nil, nil, &CorruptionError{File: dir, Reason: "no segment files"}
@@ -242,13 +243,15 @@ func (r *recovery) upTo(sc *scanner, base, keepBelow protocol.Offset, out *lastS
 
 // remove deletes the segments in cut, the last first, and indexes that belong to no segment in kept.
 func (r *recovery) remove(cut []foundSegment, indexes []protocol.Offset, kept []foundSegment) error {
-	removed := false
 	for _, s := range slices.Backward(cut) {
 		if err := r.fs.Remove(fileName(r.dir, s.base, logSuffix)); err != nil {
 			return err
 		}
-		removed = true
+		if err := r.fs.SyncDir(r.dir); err != nil { // each by itself: a crash must not leave a gap
+			return err
+		}
 	}
+	removed := false
 	for _, base := range indexes {
 		if slices.ContainsFunc(kept, func(s foundSegment) bool { return s.base == base }) {
 			continue
@@ -264,8 +267,8 @@ func (r *recovery) remove(cut []foundSegment, indexes []protocol.Offset, kept []
 	return r.fs.SyncDir(r.dir)
 }
 
-// cut shortens the last segment and its index to what stays. The segment's end is durable before anything is appended to it: else old
-// batches could come back behind new ones.
+// cut shortens the last segment and its index to what stays. The segment's end is durable before anything is
+// appended to it: else old batches could come back behind new ones.
 func (r *recovery) cut(last *lastSegment) error {
 	if last.seg.size < last.found.size {
 		if err := r.truncate(fileName(r.dir, last.seg.base, logSuffix), last.seg.size, true); err != nil {

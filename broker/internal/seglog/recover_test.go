@@ -188,7 +188,8 @@ func TestDamageIsReported(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// TestIndexIsOnlyAHint ruins indexes in every way: nothing may be lost or found wrong, and Open puts right what it meets.
+// TestIndexIsOnlyAHint ruins indexes in every way: nothing may be lost or found wrong, and Open puts right what it
+// meets.
 func TestIndexIsOnlyAHint(t *testing.T) {
 	base := newDir(t)
 	l := twelve(t, base, Options{IndexEveryBytes: 1})

@@ -10,8 +10,8 @@ import (
 	"github.com/trunkline/trunkline/protocol"
 )
 
-// SetStart moves the logical start to o; a start below the present one changes nothing. It does no I/O and forgets nothing that a
-// crash could ask for: the files go with DropBelow.
+// SetStart moves the logical start to o; a start below the present one changes nothing. It does no I/O and forgets
+// nothing that a crash could ask for: the files go with DropBelow.
 func (l *Log) SetStart(o protocol.Offset) error {
 	l.writer.Lock()
 	defer l.writer.Unlock()
@@ -41,11 +41,12 @@ func (l *Log) countBytes() {
 	l.bytes.Store(sum)
 }
 
-// DropBelow deletes the files of sealed segments that end at or below o and Start, oldest first, until it meets one that a
-// View or a read in progress needs; the next call goes on there.
+// DropBelow deletes the files of sealed segments that end at or below o and Start, oldest first, until it meets one
+// that a View or a read in progress needs; the next call goes on there.
 //
-// Call it when a checkpoint that holds a start of at least o is durable, never before: after a crash Open is given that checkpoint's
-// end as keepBelow, and a log whose files begin above it could not be told from one that has lost files.
+// Call it when a checkpoint that holds a start of at least o is durable, never before: after a crash Open is given
+// that checkpoint's end as keepBelow, and a log whose files begin above it could not be told from one that has lost
+// files.
 func (l *Log) DropBelow(o protocol.Offset) error {
 	l.writer.Lock()
 	defer l.writer.Unlock()
@@ -92,8 +93,9 @@ func (l *Log) deleteFiles(base protocol.Offset) error {
 	return l.fs.SyncDir(l.dir)
 }
 
-// RetentionPoint returns where Start should be: behind the sealed segments, oldest first, whose last batch is older than maxAgeMs, or
-// without which the log still has maxBytes. A limit of 0 does not count. The active segment stays.
+// RetentionPoint returns where Start should be: behind the sealed segments, oldest first, whose last batch is older
+// than maxAgeMs, or without which the log still has maxBytes. A limit of 0 does not count. The active segment
+// stays.
 func (l *Log) RetentionPoint(nowMs int64, maxAgeMs, maxBytes uint64) protocol.Offset {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -116,8 +118,8 @@ func (l *Log) RetentionPoint(nowMs int64, maxAgeMs, maxBytes uint64) protocol.Of
 	return point
 }
 
-// OffsetForTime returns the first offset whose batch was appended at ms or later, Next if there is none, and Start if that
-// would be below it. Append times must not go back.
+// OffsetForTime returns the first offset whose batch was appended at ms or later, Next if there is none, and Start
+// if that would be below it. Append times must not go back.
 func (l *Log) OffsetForTime(ms int64) (protocol.Offset, error) {
 	l.life.RLock()
 	defer l.life.RUnlock()

@@ -68,9 +68,12 @@ func (s *scanner) body(pos int64, h *batch.Header) error {
 	return nil
 }
 
-// read appends the batches from the one at pos, which begins at offset, that begin below limit and fit into maxBytes, at
-// least one, to dst, and checks them. It returns the offset after them. The scanner's own buffer is not used.
-func (s *scanner) read(pos int64, offset, limit protocol.Offset, maxBytes int, dst []byte) ([]byte, protocol.Offset, error) {
+// read appends the batches from the one at pos, which begins at offset, that begin below limit and fit into
+// maxBytes, at least one, to dst, and checks them. It returns the offset after them. The scanner's own buffer is
+// not used.
+func (s *scanner) read(
+	pos int64, offset, limit protocol.Offset, maxBytes int, dst []byte,
+) ([]byte, protocol.Offset, error) {
 	keep := len(dst)
 	dst, err := s.fill(pos, int(min(int64(max(maxBytes, batch.HeaderSize)), s.end-pos)), keep, dst)
 	if err != nil {
@@ -121,7 +124,8 @@ func (s *scanner) readAt(b []byte, pos int64) error {
 	return nil
 }
 
-// parse reads the header at the beginning of b, which is at pos and must begin at offset want and end before the file does.
+// parse reads the header at the beginning of b, which is at pos and must begin at offset want and end before the
+// file does.
 func (s *scanner) parse(b []byte, pos int64, want protocol.Offset) (batch.Header, error) {
 	if left := s.end - pos; left < batch.HeaderSize {
 		return batch.Header{}, s.damage(pos, "%d bytes where a batch header of %d should be", left, batch.HeaderSize)

@@ -30,8 +30,8 @@ type segment struct {
 	size     int64
 	lastTime int64 // append time of the last batch; meaningless while size is 0
 
-	// pins counts reads in progress. It grows only under Log.mu (read-locked), so under the write lock a 0 stays 0: then the
-	// file may be closed or deleted.
+	// pins counts reads in progress. It grows only under Log.mu (read-locked), so under the write lock a 0 stays 0:
+	// then the file may be closed or deleted.
 	pins atomic.Int32
 	used atomic.Uint64 // Log.clock at the last read
 
@@ -75,7 +75,8 @@ func (l *Log) open(s *segment, active bool) (storefs.File, error) {
 	return f, nil
 }
 
-// closeFile closes the segment's file. Nobody uses it: mu is write-locked and the segment not pinned, or the log is closing.
+// closeFile closes the segment's file. Nobody uses it: mu is write-locked and the segment not pinned, or the log is
+// closing.
 func (l *Log) closeFile(s *segment) error {
 	s.fileMu.Lock()
 	defer s.fileMu.Unlock()

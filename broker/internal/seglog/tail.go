@@ -11,15 +11,16 @@ import (
 )
 
 // A log's tail is a row of chunks, each a piece of memory with whole batches. A log starts with a small chunk and
-// doubles, so that an idle partition holds little. A batch longer than chunkBytes gets a larger chunk. Sizes are powers
-// of two: those buffers can be recycled.
+// doubles, so that an idle partition holds little. A batch longer than chunkBytes gets a larger chunk. Sizes are
+// powers of two: those buffers can be recycled.
 const (
 	firstChunkBytes = 4 << 10
 	chunkBytes      = 64 << 10
 )
 
-// Cache is a memory budget for the tails of many logs. At the bound the oldest chunk goes, of whichever log. A chunk a reader
-// is copying from stays until the reader is done, beyond the budget; that is at most maxPieces chunks for each reader.
+// Cache is a memory budget for the tails of many logs. At the bound the oldest chunk goes, of whichever log. A
+// chunk a reader is copying from stays until the reader is done, beyond the budget; that is at most maxPieces
+// chunks for each reader.
 type Cache struct {
 	limit int64
 	pools [maxChunkBits + 1]sync.Pool // pools[i] has *[]byte of length 1<<i
@@ -81,7 +82,8 @@ func (c *chunk) release() {
 // maxChunkBits is enough for every batch: chunks of 16 MiB.
 const maxChunkBits = 24
 
-// alloc returns a listed chunk of at least size bytes with a reference for the caller, or nil when the budget is smaller.
+// alloc returns a listed chunk of at least size bytes with a reference for the caller, or nil when the budget is
+// smaller.
 func (c *Cache) alloc(size int) *chunk {
 	class := bits.Len(uint(size - 1))
 	size = 1 << class
@@ -138,8 +140,9 @@ func (c *Cache) unlist(k *chunk) {
 	k.release()
 }
 
-// tail holds the newest batches of one log. chunks[i].next == chunks[i+1].base and the last one's next is the log's. The
-// cache may have taken any of them: then acquire fails. Guarded by Log.mu for changes; the writer may read without.
+// tail holds the newest batches of one log. chunks[i].next == chunks[i+1].base and the last one's next is the
+// log's. The cache may have taken any of them: then acquire fails. Guarded by Log.mu for changes; the writer may
+// read without.
 type tail struct {
 	cache  *Cache
 	limit  int
@@ -147,8 +150,8 @@ type tail struct {
 	bytes  int // sum of the chunks' sizes
 }
 
-// stage copies b into memory that readers do not look at yet. It returns the chunk with a reference, nil when b is too large
-// for the tail. Only the writer calls it.
+// stage copies b into memory that readers do not look at yet. It returns the chunk with a reference, nil when b is
+// too large for the tail. Only the writer calls it.
 func (t *tail) stage(b []byte) *chunk {
 	if len(b) > t.limit/2 {
 		return nil
@@ -248,8 +251,8 @@ func (t *tail) collect(from protocol.Offset, maxBytes int, pieces *[maxPieces]pi
 	return count
 }
 
-// copyPieces appends the batches from the one that contains from on, below limit and up to maxBytes but at least one, and
-// releases the pieces.
+// copyPieces appends the batches from the one that contains from on, below limit and up to maxBytes but at least
+// one, and releases the pieces.
 func copyPieces(pieces []piece, from, limit protocol.Offset, maxBytes int, dst []byte) ([]byte, error) {
 	start, more := len(dst), true
 	var err error
@@ -268,8 +271,8 @@ func copyPieces(pieces []piece, from, limit protocol.Offset, maxBytes int, dst [
 	return dst, nil
 }
 
-// cut returns the part of b, whole batches, that copyPieces wants of it, and whether it wants what follows b too. With
-// first set the batch that contains from counts even when it is longer than room.
+// cut returns the part of b, whole batches, that copyPieces wants of it, and whether it wants what follows b too.
+// With first set the batch that contains from counts even when it is longer than room.
 func cut(b []byte, from, limit protocol.Offset, room int, first bool) (part []byte, more bool, err error) {
 	lo, hi := 0, 0
 	for hi < len(b) {

@@ -57,7 +57,8 @@ func TestLargeBatchesPassTheTailBy(t *testing.T) {
 	require.NotZero(t, reads)
 }
 
-// TestIdleLogsGiveTheirMemoryUp checks the shared budget: a busy log gets it, and the idle ones lose nothing but speed.
+// TestIdleLogsGiveTheirMemoryUp checks the shared budget: a busy log gets it, and the idle ones lose nothing but
+// speed.
 func TestIdleLogsGiveTheirMemoryUp(t *testing.T) {
 	m := newDir(t)
 	cache := NewCache(200_000)

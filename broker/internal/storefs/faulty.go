@@ -23,8 +23,9 @@ const (
 )
 
 // Faulty is base with faults for tests: hook is asked before each operation and its error, when not nil, is the
-// operation's result. A failed write has written the first half of its bytes; everything else that fails did nothing, except
-// close, which closes. The hook may be called by several goroutines at once, and may block to model a stalled disk.
+// operation's result. A failed write has written the first half of its bytes; everything else that fails did
+// nothing, except close, which closes. The hook may be called by several goroutines at once, and may block to model
+// a stalled disk.
 func Faulty(base FS, hook func(op Op, name string) error) FS {
 	return &faultyFS{base: base, hook: hook}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// each runs a test on the real file system and on Mem: what a test of a storage package sees in Mem has to hold on a disk.
+// each runs a test on the real file system and on Mem: what a test of a storage package sees in Mem has to hold on
+// a disk.
 func each(t *testing.T, test func(t *testing.T, fsys FS, dir string)) {
 	t.Run("os", func(t *testing.T) { test(t, OS, t.TempDir()) })
 	t.Run("mem", func(t *testing.T) {

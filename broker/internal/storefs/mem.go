@@ -224,8 +224,8 @@ func (i memInfo) Mode() fs.FileMode {
 }
 
 // CrashClone returns what would be on the disk if the power failed now; m goes on undisturbed. With r nil nothing
-// survives that was not synced. Otherwise r decides, for each name, each file's length and each 512-byte sector, whether the
-// unsynced change survived, independently of each other and of the order in which they were made.
+// survives that was not synced. Otherwise r decides, for each name, each file's length and each 512-byte sector,
+// whether the unsynced change survived, independently of each other and of the order in which they were made.
 func (m *Mem) CrashClone(r *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
