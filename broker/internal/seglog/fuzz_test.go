@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
 )
@@ -70,8 +71,7 @@ func FuzzRecovery(f *testing.F) {
 		batches = append(batches, modelBatch{base: from, next: l.Next(), raw: raw})
 	}
 	require.NoError(f, l.Sync())
-	size := len(batches[0].raw)
-	keptBytes := size // of the last segment, which begins at 90
+	keptBytes := len(batches[0].raw) // of the last segment, which begins at 90
 	f.Add(true, []byte{})
 	for op := range byte(6) {
 		for file := range byte(9) {
@@ -80,26 +80,7 @@ func FuzzRecovery(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, all bool, input []byte) {
 		m := base.CrashClone(nil)
-		files := names(t, m)
-		intact := true
-		for _, mu := range parseMutations(input) {
-			name := testDir + "/" + files[int(mu.file)%len(files)]
-			if mu.op >= 240 {
-				if m.Remove(name) == nil {
-					o, isLog := parseFileName(files[int(mu.file)%len(files)], logSuffix)
-					intact = intact && !(isLog && o <= fuzzKeep)
-				}
-				continue
-			}
-			if _, err := m.Stat(name); err != nil {
-				continue
-			}
-			at := 0
-			alter(t, m, name, func(b []byte) []byte { b, at = mu.apply(b); return b })
-			if _, isLog := parseFileName(files[int(mu.file)%len(files)], logSuffix); isLog {
-				intact = intact && name == fileName(testDir, 90, logSuffix) && at >= keptBytes
-			}
-		}
+		intact := damageFiles(t, m, parseMutations(input), keptBytes)
 		keep := fuzzKeep
 		if all {
 			keep = All
@@ -117,22 +98,7 @@ func FuzzRecovery(f *testing.F) {
 		} else {
 			require.Equal(t, fuzzKeep, log.Next())
 		}
-		for _, b := range batches {
-			if b.base < log.Start() || b.next > log.Next() {
-				require.False(t, intact && b.next <= fuzzKeep, "batch %d is gone", b.base)
-				continue
-			}
-			got, err := log.Read(b.base, 0, nil)
-			if errors.As(err, &damage) {
-				require.False(t, intact, "%v", err)
-				continue
-			}
-			require.NoError(t, err)
-			require.True(t, bytes.Equal(b.raw, got), "batch %d differs", b.base)
-		}
-		if _, err := log.OffsetForTime(55); err != nil {
-			require.ErrorAs(t, err, &damage)
-		}
+		checkBatches(t, log, batches, intact)
 		raw := buildBatch(t, log.Next(), 1, 100, 1000)
 		h, err := batch.ParseHeader(raw)
 		require.NoError(t, err)
@@ -141,4 +107,51 @@ func FuzzRecovery(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(raw, got))
 	})
+}
+
+// damageFiles applies the mutations. It reports whether no batch below fuzzKeep was touched; keptBytes of the last
+// segment lie below it.
+func damageFiles(t *testing.T, m *storefs.Mem, mutations []mutation, keptBytes int) (intact bool) {
+	files := names(t, m)
+	intact = true
+	for _, mu := range mutations {
+		file := files[int(mu.file)%len(files)]
+		name := testDir + "/" + file
+		if _, err := m.Stat(name); err != nil {
+			continue // removed by an earlier one
+		}
+		_, isLog := parseFileName(file, logSuffix)
+		if mu.op >= 240 {
+			require.NoError(t, m.Remove(name))
+			intact = intact && !isLog
+			continue
+		}
+		at := 0
+		alter(t, m, name, func(b []byte) []byte { b, at = mu.apply(b); return b })
+		if isLog {
+			intact = intact && name == fileName(testDir, 90, logSuffix) && at >= keptBytes
+		}
+	}
+	return intact
+}
+
+// checkBatches reads every batch: it is as it was written or, when the log is not intact, gone or reported.
+func checkBatches(t *testing.T, log *Log, batches []modelBatch, intact bool) {
+	var damage *CorruptionError
+	for _, b := range batches {
+		if b.base < log.Start() || b.next > log.Next() {
+			require.False(t, intact && b.next <= fuzzKeep, "batch %d is gone", b.base)
+			continue
+		}
+		got, err := log.Read(b.base, 0, nil)
+		if errors.As(err, &damage) {
+			require.False(t, intact, "%v", err)
+			continue
+		}
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(b.raw, got), "batch %d differs", b.base)
+	}
+	if _, err := log.OffsetForTime(55); err != nil {
+		require.ErrorAs(t, err, &damage)
+	}
 }
