@@ -32,6 +32,7 @@ var (
 
 // session is one produce stream: it opens it, sends what is in flight again and then what comes.
 func (l *lane) session(ctx context.Context, cn *conn.Conn, _ cluster.Leader) (bool, error) {
+	defer l.deliver() // of what a refusal settled
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	st, err := cn.OpenStream(ctx)
@@ -58,7 +59,6 @@ func (l *lane) session(ctx context.Context, cn *conn.Conn, _ cluster.Leader) (bo
 	l.mu.Lock()
 	l.renew = nil
 	l.mu.Unlock()
-	l.deliver()
 	return acked.Load() > 0, context.Cause(ctx)
 }
 
@@ -195,7 +195,7 @@ func (l *lane) send(ctx context.Context, st *conn.Stream, acked *atomic.Uint64) 
 	defer timer.Stop()
 	buf := make([]byte, 0, gatherBytes)
 	seen, since := acked.Load(), time.Now()
-	for {
+	for ctx.Err() == nil { // a batch that is gathered counts as sent
 		out, lingers, waiting := l.gather(buf)
 		if len(out) > 0 {
 			if err := st.Write(out); err != nil {
@@ -215,9 +215,9 @@ func (l *lane) send(ctx context.Context, st *conn.Stream, acked *atomic.Uint64) 
 		case <-l.wake:
 		case <-timer.C:
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
+	return context.Cause(ctx)
 }
 
 // gather returns the next bytes to write: one large batch, or several small ones in buf. Without any it

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline/trunkline/client/internal/conn"
@@ -22,6 +23,9 @@ var (
 // dialTimeout bounds one attempt. It is several round trips to the other side of the world; a broker
 // that is gone is usually noticed much earlier, by a refused packet.
 const dialTimeout = 2 * time.Second
+
+// refreshEvery is how often images are asked for while a partition is stuck.
+const refreshEvery = time.Second
 
 // Hooks are called as things happen; nil ones are skipped. They must not block.
 type Hooks struct {
@@ -53,6 +57,7 @@ type Cluster struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
+	stuck  atomic.Int64 // partitions that wait for a leader or a connection
 
 	mu           sync.Mutex // guards the following
 	name         string     // of the cluster, from the first hello
@@ -60,6 +65,7 @@ type Cluster struct {
 	imageChanged chan struct{}
 	leaders      map[protocol.TopicPartition]*leaderEntry
 	peers        map[protocol.BrokerID]*peer
+	seeding      bool          // the seeds are being dialled
 	live         int           // connections that are up
 	liveChanged  chan struct{} // closed and replaced when one comes or goes
 	limits       Limits
@@ -81,6 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.wg.Go(c.runSeeds)
+	c.wg.Go(c.runRefresh)
 	for {
 		image, changed := c.Image()
 		if image != nil {
@@ -147,6 +154,21 @@ func (c *Cluster) Leaders(_ *conn.Conn, leaders []wire.Leader) {
 // connection ends when the broker ends it.
 func (c *Cluster) GoAway(cn *conn.Conn, g *wire.GoAway) {
 	c.cfg.Log.Info("broker is leaving", "broker", cn.Broker(), "reason", g.Reason, "grace_ms", g.GraceMillis)
+}
+
+// runRefresh asks for images as long as a partition is stuck. News is pushed; this is for news that got
+// lost on the way.
+func (c *Cluster) runRefresh() {
+	for wait(c.ctx, refreshEvery) == nil {
+		if c.stuck.Load() == 0 {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, refreshEvery)
+		if list, _ := c.connected(); len(list) > 0 {
+			_ = c.RefreshAll(ctx) // the next round tries again
+		}
+		cancel()
+	}
 }
 
 // welcome checks a new connection against what is known.

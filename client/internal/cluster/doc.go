@@ -14,7 +14,9 @@
 //  3. A connection that was needed once is dialled again for ever, with jittered backoff, until its
 //     broker leaves the image or the cluster is closed.
 //  4. While nothing is connected the seed addresses are tried as well.
+//  5. News is pushed by every connected broker; while a partition is stuck they are asked as well.
 //
-// Bounds: one goroutine per broker, and one for the seeds with one more per seed while it dials;
+// Bounds: one goroutine per broker, one for refreshing, and one for the seeds with one more per
+// seed while it dials;
 // retry delays first 0, then 10 ms growing to 250 ms.
 package cluster

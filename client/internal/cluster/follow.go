@@ -101,7 +101,10 @@ func (c *Cluster) Run(ctx context.Context, f Follow, session Session) error {
 		if f.OnRetry != nil {
 			f.OnRetry(b.attempts, err)
 		}
-		if err := wait(ctx, delay, changed); err != nil {
+		c.stuck.Add(1)
+		err = wait(ctx, delay, changed)
+		c.stuck.Add(-1)
+		if err != nil {
 			return err
 		}
 	}
@@ -134,12 +137,18 @@ func (c *Cluster) await(ctx context.Context, f *Follow) (*conn.Conn, Leader, <-c
 		if f.OnWait != nil {
 			f.OnWait(why)
 		}
+		c.stuck.Add(1)
 		select {
 		case <-changed:
 		case <-up:
 		case <-ctx.Done():
-			return nil, l, nil, context.Cause(ctx)
 		case <-c.ctx.Done():
+		}
+		c.stuck.Add(-1)
+		if ctx.Err() != nil {
+			return nil, l, nil, context.Cause(ctx)
+		}
+		if c.ctx.Err() != nil {
 			return nil, l, nil, context.Cause(c.ctx)
 		}
 	}

@@ -98,6 +98,9 @@ func (c *Cluster) tend() {
 		delete(c.peers, id)
 		c.wakePeer(p)
 	}
+	if c.seeding {
+		return // connections to others are about to come in; again when that is over
+	}
 	for i := 0; i < len(c.image.Brokers) && len(c.peers) < c.cfg.Warm; i++ {
 		b := &c.image.Brokers[i]
 		_, _ = c.want(b.ID) // it is in the image
@@ -257,6 +260,8 @@ func (c *Cluster) runSeeds() {
 
 // dialSeeds dials all seeds at once and hands the connections to their peers.
 func (c *Cluster) dialSeeds() {
+	c.setSeeding(true)
+	defer c.setSeeding(false)
 	var wg sync.WaitGroup
 	for _, addr := range c.cfg.Seeds {
 		wg.Go(func() {
@@ -269,6 +274,15 @@ func (c *Cluster) dialSeeds() {
 		})
 	}
 	wg.Wait()
+}
+
+func (c *Cluster) setSeeding(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seeding = on
+	if !on && c.image != nil && c.ctx.Err() == nil {
+		c.tend()
+	}
 }
 
 // adopt gives a seed's connection to its peer, or tells the peer where it can be reached.
