@@ -82,6 +82,7 @@ type LimitsConfig struct {
 	MaxStreams       int   `yaml:"max_streams" doc:"concurrent streams of one connection"`
 	ConnInFlight     Bytes `yaml:"connection_in_flight" doc:"unacknowledged publish bytes of one connection"`
 	PartitionPending Bytes `yaml:"partition_pending" doc:"publish bytes waiting in one partition"`
+	TailCache        Bytes `yaml:"tail_cache" doc:"memory for the newest records of all partitions together"`
 	DiskReserve      Bytes `yaml:"disk_reserve" doc:"publishes are refused when less disk is free"`
 }
 
@@ -131,6 +132,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Limits.MaxStreams, 4096)
 	setDefault(&c.Limits.ConnInFlight, 32<<20)
 	setDefault(&c.Limits.PartitionPending, 8<<20)
+	setDefault(&c.Limits.TailCache, 64<<20)
 	setDefault(&c.Limits.DiskReserve, 512<<20)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")
@@ -202,6 +204,7 @@ func (c Config) Validate() error {
 	check(l.MaxStreams > 1, "limits.max_streams", "must be above 1: the control stream counts")
 	check(l.ConnInFlight >= l.MaxBatch, "limits.connection_in_flight", "%v must be at least limits.max_batch (%v)", l.ConnInFlight, l.MaxBatch)
 	check(l.PartitionPending >= l.MaxBatch, "limits.partition_pending", "%v must be at least limits.max_batch (%v)", l.PartitionPending, l.MaxBatch)
+	check(l.TailCache > 0, "limits.tail_cache", "must be above 0")
 	check(l.DiskReserve > 0, "limits.disk_reserve", "must be above 0: a full disk stops every partition of the broker")
 	var level slog.Level
 	check(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)

@@ -261,7 +261,7 @@ func TestRollingRestartIsInvisible(t *testing.T) {
 			for _, p := range d.Partitions {
 				for _, r := range p.States {
 					if r.Err != nil || r.Next+200 < p.Next {
-						return fmt.Errorf("broker %d lags on partition %d (%v)", r.Broker, p.Partition, r.Err)
+						return fmt.Errorf("broker %d lags on partition %d (%w)", r.Broker, p.Partition, r.Err)
 					}
 				}
 			}

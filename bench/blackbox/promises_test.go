@@ -100,7 +100,7 @@ func (e *env) replicas(t *testing.T, topic string) (names []string, all []verify
 		for _, p := range d.Partitions {
 			for _, s := range p.States {
 				if s.Err != nil || s.Next != p.Next {
-					return fmt.Errorf("partition %d on broker %d: %d of %d (%v)", p.Partition, s.Broker, s.Next, p.Next, s.Err)
+					return fmt.Errorf("partition %d on broker %d: %d of %d (%w)", p.Partition, s.Broker, s.Next, p.Next, s.Err)
 				}
 			}
 		}

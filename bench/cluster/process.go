@@ -69,9 +69,9 @@ func (c *Cluster) WaitReady(ctx context.Context, id int) error {
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	last := errors.New("not asked yet")
 	for {
-		if last = ready(ctx, b.Admin); last == nil {
+		last := ready(ctx, b.Admin)
+		if last == nil {
 			return nil
 		}
 		if now, err := c.Broker(id); err == nil && now.PID == 0 {
