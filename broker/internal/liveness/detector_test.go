@@ -275,7 +275,8 @@ func TestTakeoverAfterADeathIsFastAndBalanced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(3)
 		sim := &raftSim{
-			shards: map[uint64]*fakeShard{}, skip: map[uint64]int{3: 2}, asked: map[uint64]int{}, electing: 10 * time.Millisecond,
+			shards: map[uint64]*fakeShard{}, skip: map[uint64]int{3: 2}, asked: map[uint64]int{},
+			electing: 10 * time.Millisecond,
 		}
 		for i := range uint64(30) {
 			replicas := ids(1, 2, 3)
@@ -306,16 +307,16 @@ func TestTakeoverAfterADeathIsFastAndBalanced(t *testing.T) {
 		ds[2].PeerDown(1, bootOf(1, 1), "refused")
 		ds[1].PeerUp(1, bootOf(1, 2)) // it is back before anybody looked
 		time.Sleep(20 * time.Millisecond)
-		synctest.Wait()
+		sim.mu.Lock()
 		for i, s := range sim.shards {
 			if i != 3 {
 				require.Equal(t, s.replicas[1], s.leader, "shard %d", i)
 				require.Equal(t, 1, sim.asked[i], "one candidate was enough")
 			}
 		}
-		for sim.shards[3].leader != 2 && sim.shards[3].leader != 3 {
+		sim.mu.Unlock()
+		for l := protocol.BrokerID(0); l < 2; l, _, _ = (raftView{sim, 2}).Leader(3) {
 			time.Sleep(time.Millisecond)
-			synctest.Wait()
 		}
 		require.Less(t, time.Since(killed), 70*time.Millisecond, "the skipped ones are asked again")
 		for _, to := range ts {

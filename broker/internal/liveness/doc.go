@@ -1,4 +1,5 @@
-// Package liveness knows which brokers are alive, and lets local replicas campaign for the shards of leaders that are not.
+// Package liveness knows which brokers are alive, and lets local replicas campaign for the shards of leaders that
+// are not.
 //
 // It owns beliefs about brokers and the pings they rest on. It knows no Raft and no sockets: pings travel over a
 // Port, campaigns are asked through Shards. One detector per broker watches every other broker; its cost does

@@ -20,8 +20,10 @@ const (
 	// electionTime is what a campaign that was begun, here or elsewhere, gets before the next one: it waits
 	// for two fsyncs, and a new campaign would undo it.
 	electionTime = 150 * time.Millisecond
-	// newShardGrace lets the other replicas of a shard that never had a leader start too.
+	// newShardGrace lets the other replicas of a shard that never had a leader start too. newShardTurn is longer than
+	// Raft's heartbeat interval: a replica that starts late hears of a leader by then.
 	newShardGrace = 100 * time.Millisecond
+	newShardTurn  = 600 * time.Millisecond
 	// scanNew and scanOld are how often shards are looked for: without a leader, and led by a broker that has been
 	// in trouble for longer than scanFast.
 	scanNew  = 200 * time.Millisecond
@@ -152,7 +154,11 @@ func (p *planner) add(now time.Time, c claim) {
 		}
 	}
 	c.begun, c.term = now, c.shard.Term
-	c.next = c.next.Add(time.Duration(c.rank) * turn)
+	if c.from == 0 {
+		c.next = c.next.Add(time.Duration(c.rank) * newShardTurn)
+	} else {
+		c.next = c.next.Add(time.Duration(c.rank) * turn)
+	}
 	p.claims[c.shard.ID] = &c
 	p.begun = append(p.begun, &c)
 }

@@ -129,9 +129,11 @@ func (n *Network) admit(raw net.Conn, conn *tls.Conn, h hello, began time.Time) 
 func (n *Network) check(h hello, conn *tls.Conn) *Reject {
 	switch {
 	case h.version != helloVersion:
-		return &Reject{RejectVersion, fmt.Sprintf("handshake version %d is not spoken by broker %d", h.version, n.cfg.Self)}
+		return &Reject{RejectVersion,
+			fmt.Sprintf("handshake version %d is not spoken by broker %d", h.version, n.cfg.Self)}
 	case h.kind < kindRaft || h.kind > kindProbe || h.lane >= lanes:
-		return &Reject{RejectVersion, fmt.Sprintf("connection of kind %d/%d is not known to broker %d", h.kind, h.lane, n.cfg.Self)}
+		return &Reject{RejectVersion,
+			fmt.Sprintf("connection of kind %d/%d is not known to broker %d", h.kind, h.lane, n.cfg.Self)}
 	case h.ClusterID == n.cfg.ClusterID && h.meant != 0 && h.meant != n.cfg.Self:
 		return &Reject{RejectWrongBroker, fmt.Sprintf("this is broker %d, not broker %d", n.cfg.Self, h.meant)}
 	}

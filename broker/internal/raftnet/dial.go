@@ -66,7 +66,9 @@ func (n *Network) dial(ctx context.Context, addr string, meant protocol.BrokerID
 	return dialed{conn: &trackedConn{Conn: conn, n: n, raw: raw}, hello: h}, nil
 }
 
-func (n *Network) shake(ctx context.Context, conn *tls.Conn, meant protocol.BrokerID, k kind, l lane) (PeerHello, error) {
+func (n *Network) shake(
+	ctx context.Context, conn *tls.Conn, meant protocol.BrokerID, k kind, l lane,
+) (PeerHello, error) {
 	deadline := time.Now().Add(handshakeTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
@@ -112,7 +114,8 @@ func (n *Network) judge(h PeerHello, meant protocol.BrokerID, cert *x509.Certifi
 		return &Reject{RejectWrongBroker, fmt.Sprintf("broker ID %d is this broker's own: two brokers use one ID, or an"+
 			" address is wrong", h.Broker)}
 	case n.peers[h.Broker] == nil:
-		return &Reject{RejectUnknownBroker, fmt.Sprintf("broker %d is not a member known to broker %d", h.Broker, n.cfg.Self)}
+		return &Reject{RejectUnknownBroker,
+			fmt.Sprintf("broker %d is not a member known to broker %d", h.Broker, n.cfg.Self)}
 	}
 	if err := pki.CheckBroker(cert, h.Broker); err != nil {
 		return &Reject{RejectCertificate, err.Error()}
@@ -123,8 +126,8 @@ func (n *Network) judge(h PeerHello, meant protocol.BrokerID, cert *x509.Certifi
 	return nil
 }
 
-// Probe asks the broker at addr who it is and whether it would accept us. Exactly one of the results is set, except that a
-// *Reject may come with the hello of who refused.
+// Probe asks the broker at addr who it is and whether it would accept us. It may be called before Start. Exactly one
+// of the results is set, except that a *Reject may come with the hello of who refused.
 func (n *Network) Probe(ctx context.Context, addr string) (PeerHello, *Reject, error) {
 	d, err := n.dial(ctx, addr, 0, kindProbe, 0)
 	var r *Reject

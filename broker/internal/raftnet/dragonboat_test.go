@@ -108,7 +108,8 @@ func (c *cluster) startRaft(id protocol.BrokerID, life byte, shards []uint64) *r
 	b.net, err = New(cfg)
 	require.NoError(t, err)
 	b.det = liveness.New(liveness.Config{
-		Self: id, BootID: cfg.BootID, Peers: b.replicas, Port: b.net.Liveness(), Log: cfg.Log, Registerer: prometheus.NewRegistry(),
+		Self: id, BootID: cfg.BootID, Peers: b.replicas, Port: b.net.Liveness(), Log: cfg.Log,
+		Registerer: prometheus.NewRegistry(),
 	})
 	b.takeover = liveness.NewTakeover(liveness.TakeoverConfig{Detector: b.det, Shards: b, Log: cfg.Log})
 	dir := filepath.Join(c.dir, "nh", string('0'+byte(id)))

@@ -55,14 +55,16 @@ type testBroker struct {
 
 // cluster makes the addresses and certificates of a test.
 type cluster struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	addrs map[protocol.BrokerID]string
 	first map[protocol.BrokerID]net.Listener
 }
 
-func newCluster(t *testing.T, n int) *cluster {
-	c := &cluster{t: t, dir: t.TempDir(), addrs: map[protocol.BrokerID]string{}, first: map[protocol.BrokerID]net.Listener{}}
+func newCluster(t testing.TB, n int) *cluster {
+	c := &cluster{
+		t: t, dir: t.TempDir(), addrs: map[protocol.BrokerID]string{}, first: map[protocol.BrokerID]net.Listener{},
+	}
 	for i := range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -157,12 +159,8 @@ func (b *testBroker) chunk(ch pb.Chunk) bool {
 
 func (c *cluster) startAll() []*testBroker {
 	var out []*testBroker
-	for i := range c.addrs {
-		out = append(out, nil)
-		_ = i
-	}
-	for id := range c.addrs {
-		out[id-1] = c.start(c.config(id, 1))
+	for i := range len(c.addrs) {
+		out = append(out, c.start(c.config(protocol.BrokerID(i+1), 1)))
 	}
 	for _, b := range out {
 		c.waitLinks(b)
@@ -181,7 +179,7 @@ func (c *cluster) waitLinks(b *testBroker) {
 }
 
 // eventually polls, since the state it waits for has no event of its own.
-func eventually(t *testing.T, f func() bool) {
+func eventually(t testing.TB, f func() bool) {
 	t.Helper()
 	require.Eventually(t, f, soon, time.Millisecond)
 }

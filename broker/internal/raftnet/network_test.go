@@ -371,3 +371,31 @@ func TestStrangersAreHarmless(t *testing.T) {
 		pb.Message{Type: pb.Heartbeat, ShardID: 7, From: 2, To: 1})))
 	recv(t, bs[0].messages)
 }
+
+// BenchmarkBulk moves entries through one link: bytes per second of one Raft stream with TLS.
+func BenchmarkBulk(b *testing.B) {
+	c := newCluster(b, 2)
+	one, two := c.start(c.config(1, 1)), c.start(c.config(2, 1))
+	c.waitLinks(one)
+	const size, inFlight = 64 << 10, 64
+	slots := make(chan struct{}, inFlight)
+	two.mu.Lock()
+	two.onMessage = func(batch pb.MessageBatch) {
+		for range batch.Requests {
+			<-slots
+		}
+	}
+	two.mu.Unlock()
+	conn, err := one.tr.GetConnection(context.Background(), c.addrs[2])
+	require.NoError(b, err)
+	batch := batchOf(replicate(1, size))
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		slots <- struct{}{}
+		_ = conn.SendMessageBatch(batch)
+	}
+	for range inFlight {
+		slots <- struct{}{}
+	}
+}
