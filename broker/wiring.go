@@ -145,7 +145,7 @@ func (b *Broker) openController(context.Context) error {
 		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),
 		Node: b.node, MetaReplicas: b.memberIDs(),
 		Machine: fsm.Config{
-			Seglog:                 seglog.Options{SegmentBytes: int64(b.cfg.Topics.SegmentBytes), Cache: seglog.NewCache(int(b.cfg.Limits.TailCache))},
+			Seglog:                 seglog.Options{SegmentBytes: int64(b.cfg.Topics.SegmentBytes), Cache: seglog.NewCache(int64(b.cfg.Limits.TailCache))},
 			SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log,
 		},
 		Partition: partition.Config{
