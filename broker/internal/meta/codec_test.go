@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -82,7 +83,8 @@ func TestCommandWithMoreFields(t *testing.T) {
 
 func TestUnreadableCommandIsRefused(t *testing.T) {
 	m := NewMachine()
-	for _, cmd := range [][]byte{nil, {0x90}, {0x92, 1, 0}, {0x92, 1, 1}, bytes.Repeat([]byte{0x91}, 100), make([]byte, 5000)} {
+	deep := bytes.Repeat([]byte{0x91}, 100)
+	for _, cmd := range [][]byte{nil, {0x90}, {0x92, 1, 0}, {0x92, 1, 1}, deep, make([]byte, 5000)} {
 		r, err := m.Update(statemachine.Entry{Cmd: cmd})
 		require.NoError(t, err)
 		res, err := decodeResult(r.Data)
@@ -134,6 +136,27 @@ func sampleSnapshot(t testing.TB) []byte {
 	var buf bytes.Buffer
 	require.NoError(t, saveSnapshot(&buf, s, nil))
 	return buf.Bytes()
+}
+
+// A snapshot written by an earlier version is read for ever. The file is made by removing it and running the test.
+func TestSnapshotGolden(t *testing.T) {
+	const name = "testdata/snapshot.v1"
+	golden, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		require.NoError(t, os.WriteFile(name, sampleSnapshot(t), 0o644))
+		t.Fatalf("%s was missing; it is written now", name)
+	}
+	require.NoError(t, err)
+	s, err := loadSnapshot(bytes.NewReader(golden), nil)
+	require.NoError(t, err)
+	topic, ok := s.image.TopicNamed("logs")
+	require.True(t, ok)
+	require.Len(t, topic.Partitions, 3)
+	require.Len(t, s.producers, 1)
+	require.Len(t, s.answers.ring, 4)
+	var again bytes.Buffer
+	require.NoError(t, saveSnapshot(&again, s, nil))
+	require.Equal(t, golden, again.Bytes())
 }
 
 func FuzzLoadSnapshot(f *testing.F) {

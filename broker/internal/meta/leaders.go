@@ -156,44 +156,6 @@ func (l *Leaders) drop(tp protocol.TopicPartition) {
 	}
 }
 
-// Subscribe returns a channel of changes, beginning with those after the call, and a function that ends it, which must be
-// called and waits for the subscription's goroutine. A receiver that is slow finds each partition once, with its newest
-// leader, in the next batch.
-func (l *Leaders) Subscribe() (<-chan []wire.Leader, func()) {
-	l.mu.Lock()
-	sub := &LeaderSub{table: l, seq: l.seq}
-	l.mu.Unlock()
-	changes, stop, done := make(chan []wire.Leader), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		sub.pump(changes, stop)
-	}()
-	var once sync.Once
-	return changes, func() {
-		once.Do(func() { close(stop) })
-		<-done
-	}
-}
-
-func (s *LeaderSub) pump(changes chan<- []wire.Leader, stop <-chan struct{}) {
-	for {
-		select {
-		case <-s.Ready():
-		case <-stop:
-			return
-		}
-		batch := s.Take()
-		if len(batch) == 0 {
-			continue
-		}
-		select {
-		case changes <- batch:
-		case <-stop:
-			return
-		}
-	}
-}
-
 // LeaderSub is one subscriber's place in the stream of leader changes. One goroutine uses it; it holds nothing that
 // must be closed.
 type LeaderSub struct {

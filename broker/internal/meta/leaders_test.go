@@ -66,10 +66,13 @@ func TestLeadersFollowersConverge(t *testing.T) {
 	})
 }
 
-func TestLeadersSubscribe(t *testing.T) {
+// A follower that waits is woken by news and by nothing else.
+func TestLeadersReady(t *testing.T) {
 	l := NewLeaders()
 	l.Observe(tp(1, 0), 1, 1)
-	changes, stop := l.Subscribe()
+	sub := l.Follow()
+	<-sub.Ready()
+	require.Len(t, sub.Take(), 1)
 	const n = 500
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -79,19 +82,21 @@ func TestLeadersSubscribe(t *testing.T) {
 	})
 	last := map[protocol.Partition]protocol.Epoch{}
 	for last[9] != n {
-		for _, w := range <-changes {
-			require.Equal(t, protocol.TopicID(2), w.Topic, "only what came after Subscribe")
+		<-sub.Ready()
+		for _, w := range sub.Take() {
+			require.Equal(t, protocol.TopicID(2), w.Topic)
 			last[w.Partition] = w.Epoch
 		}
 	}
 	wg.Wait()
 	require.Len(t, last, 10)
-	stop()
-	stop()
-	l.Observe(tp(3, 0), 1, 1)
-	_, stop = l.Subscribe() // ended while it has news that nobody takes
-	l.Observe(tp(3, 0), 1, 2)
-	stop()
+	ready := sub.Ready()
+	l.Observe(tp(2, 0), 1, 1)
+	select {
+	case <-ready:
+		t.Fatal("old news woke the follower")
+	default:
+	}
 }
 
 func TestLeadersOfTopicsThatCameAndWent(t *testing.T) {
@@ -116,7 +121,8 @@ func TestLeadersOfTopicsThatCameAndWent(t *testing.T) {
 
 func TestAnnouncements(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		in := make([]wire.Leader, rapid.SampledFrom([]int{0, 1, 3, maxAnnounced, maxAnnounced + 1, 3 * maxAnnounced}).Draw(t, "n"))
+		sizes := []int{0, 1, 3, maxAnnounced, maxAnnounced + 1, 3 * maxAnnounced}
+		in := make([]wire.Leader, rapid.SampledFrom(sizes).Draw(t, "n"))
 		for i := range in {
 			in[i] = wire.Leader{
 				Topic: protocol.TopicID(i + 1), Partition: protocol.Partition(i * 7),

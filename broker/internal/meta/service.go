@@ -287,7 +287,8 @@ func (s *Service) attempt(ctx context.Context, cmd []byte) ([]byte, error) {
 
 func (s *Service) gaveUp(maybe bool, last error) error {
 	if maybe && s.Leader() != 0 {
-		return protocol.Errorf(protocol.CodeTimeout, "the metadata change was not confirmed in time and may still happen: %v", last)
+		return protocol.Errorf(protocol.CodeTimeout,
+			"the metadata change was not confirmed in time and may still happen: %v", last)
 	}
 	if maybe {
 		return protocol.Errorf(protocol.CodeUnavailable,

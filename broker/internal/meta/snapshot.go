@@ -177,7 +177,8 @@ func loadSnapshot(r io.Reader, stop <-chan struct{}) (*state, error) {
 		return nil, fmt.Errorf("read metadata snapshot: it begins with %q: not a metadata snapshot", head[:])
 	}
 	if v := head[len(snapshotMagic)]; v != snapshotVersion {
-		return nil, fmt.Errorf("read metadata snapshot: version %d, this broker reads %d: upgrade this broker", v, snapshotVersion)
+		return nil, fmt.Errorf("read metadata snapshot: version %d, this broker reads %d: upgrade this broker",
+			v, snapshotVersion)
 	}
 	d := &snapshotReader{decoder: newDecoder(in), stop: stop}
 	s := d.state()
