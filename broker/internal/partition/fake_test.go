@@ -2,6 +2,8 @@ package partition
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -65,7 +67,8 @@ type fakeRaft struct {
 	gate      chan struct{} // not nil: nothing is applied until it is closed
 	transfers []protocol.BrokerID
 	compacted []uint64
-	busy      int // proposals outstanding when Transfer was called
+	busy      int  // proposals outstanding when Transfer was called
+	stuck     bool // Transfer fails
 }
 
 type item struct {
@@ -206,11 +209,23 @@ func (f *fakeRaft) Propose(shard uint64, cmd []byte) (*raftnode.Proposal, error)
 	return raftnode.NewProposal(result), nil
 }
 
-func (f *fakeRaft) Transfer(shard uint64, to protocol.BrokerID) error {
+func (f *fakeRaft) Transfer(ctx context.Context, shard uint64, to protocol.BrokerID,
+	barrier func(context.Context) (uint64, error)) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.busy = len(f.log)
 	f.transfers = append(f.transfers, to)
+	stuck := f.stuck
+	f.mu.Unlock()
+	index, err := barrier(ctx)
+	if err != nil {
+		return err
+	}
+	if index != f.m.Applied() {
+		return fmt.Errorf("barrier at %d of %d", index, f.m.Applied())
+	}
+	if stuck {
+		return errors.New("it did not stand for election")
+	}
 	return nil
 }
 

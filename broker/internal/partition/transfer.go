@@ -2,19 +2,17 @@ package partition
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/trunkline/trunkline/broker/internal/fsm"
+	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/protocol"
 )
 
-const (
-	// transferTimeout bounds how long a transfer is waited for once it was asked for: Raft gives up after an election
-	// timeout, 2 s.
-	transferTimeout = 3 * time.Second
-	// transferSettle is left to the target to apply the last entry, of whose commitment it hears last: a replica that
-	// has not applied all it knows to be committed ignores a transfer, and the leader would refuse writes for 2 s.
-	transferSettle = 20 * time.Millisecond
-)
+// transferTimeout bounds what comes after the pipeline fell silent: the target's part of a transfer, and then the news
+// that it leads.
+const transferTimeout = 3 * time.Second
 
 // Drain makes appends wait and returns once nothing is pending. They wait until Resume, the end of the leadership, or
 // Close. Without leadership there is nothing to drain.
@@ -74,7 +72,7 @@ func (p *Partition) quiesce(ctx context.Context, hold bool) (*term, error) {
 }
 
 // Transfer hands the leadership to another replica: appends wait, what is pending is answered, then Raft is asked. It
-// returns nil when the target leads. When it fails this replica serves on, as soon as Raft lets it.
+// returns nil when the target leads. When it fails this replica serves on at once.
 func (p *Partition) Transfer(ctx context.Context, to protocol.BrokerID) error {
 	if err := p.beginTransfer(); err != nil {
 		return err
@@ -94,18 +92,32 @@ func (p *Partition) Transfer(ctx context.Context, to protocol.BrokerID) error {
 		return p.notLeader()
 	}
 	defer p.unhold(t)
-	settle := time.NewTimer(transferSettle)
-	defer settle.Stop()
-	select {
-	case <-settle.C:
-	case <-t.stop:
-	case <-ctx.Done():
-		return overdue(ctx)
-	}
-	if err := p.cfg.Node.Transfer(p.cfg.Shard, to); err != nil {
+	err = p.cfg.Node.Transfer(ctx, p.cfg.Shard, to, func(ctx context.Context) (uint64, error) {
+		return p.barrier(ctx, t)
+	})
+	if err != nil {
 		return protocol.Errorf(protocol.CodeUnavailable, "transfer of partition %s to broker %d: %v", p.cfg.TP, to, err)
 	}
 	return p.awaitLeader(ctx, to)
+}
+
+// barrier proposes a command without operations, in a term that holds, and returns its index in the log.
+func (p *Partition) barrier(ctx context.Context, t *term) (uint64, error) {
+	p.mu.Lock()
+	epoch := t.epoch
+	p.mu.Unlock()
+	proposal, err := p.cfg.Node.Propose(p.cfg.Shard, fsm.NewOps(epoch, p.cfg.Now().UnixMilli()).Bytes())
+	if err != nil {
+		return 0, err
+	}
+	r, ok := proposal.Wait(ctx.Done(), nil)
+	if !ok {
+		return 0, ctx.Err()
+	}
+	if r.Outcome != raftnode.Committed || r.Value != fsm.ValueOK {
+		return 0, fmt.Errorf("proposal %s", r.Outcome)
+	}
+	return p.fsm.Applied(), nil // nothing else is proposed: the last entry is this one
 }
 
 // awaitLeader waits until Raft says that a broker leads.

@@ -43,7 +43,7 @@ func TestTransfer(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, r.raft.transfers, "something is pending")
 		release()
-		time.Sleep(2 * transferSettle)
+		time.Sleep(5 * roundTrip)
 		require.Equal(t, []protocol.BrokerID{other}, r.raft.transfers)
 		require.Zero(t, r.raft.busy)
 		require.Equal(t, []string{"5/0:0"}, a.got())
@@ -58,13 +58,19 @@ func TestTransferFails(t *testing.T) {
 	within(t, nil, nil, func(t *testing.T, r *rig, a *acks) {
 		r.raft.elect()
 		time.Sleep(5 * roundTrip)
-		result := make(chan error, 1)
-		go func() { result <- r.Transfer(t.Context(), other) }()
-		synctest.Wait()
-		go r.send(t, a, 5, 0)
-		require.ErrorIs(t, <-result, protocol.ErrTimeout)
-		time.Sleep(5 * roundTrip)
-		require.Equal(t, []string{"5/0:0"}, a.got())
+		for n, want := range []*protocol.Error{protocol.ErrUnavailable, protocol.ErrTimeout} {
+			r.raft.stuck = n == 0 // else it claims to have handed over, and nobody comes
+			result := make(chan error, 1)
+			go func() { result <- r.Transfer(t.Context(), other) }()
+			synctest.Wait()
+			go r.send(t, a, 5, n)
+			require.ErrorIs(t, <-result, want)
+			time.Sleep(5 * roundTrip)
+			require.Len(t, a.got(), n+1)
+		}
+		r.raft.script(lose)
+		require.ErrorIs(t, r.Transfer(t.Context(), other), protocol.ErrUnavailable)
+		require.Equal(t, []string{"5/0:0", "5/1:1"}, a.got())
 	})
 }
 
@@ -74,7 +80,7 @@ func TestTransferGoesAstray(t *testing.T) {
 		time.Sleep(5 * roundTrip)
 		result := make(chan error, 1)
 		go func() { result <- r.Transfer(t.Context(), other) }()
-		time.Sleep(2 * transferSettle)
+		time.Sleep(5 * roundTrip)
 		r.raft.lead(0)
 		r.raft.lead(3)
 		require.ErrorContains(t, <-result, "went to broker 3")

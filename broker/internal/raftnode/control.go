@@ -10,8 +10,6 @@ import (
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/raftio"
 	pb "github.com/lni/dragonboat/v4/raftpb"
-
-	"github.com/trunkline/trunkline/protocol"
 )
 
 const (
@@ -108,26 +106,6 @@ func (n *Node) deliver(msgs []pb.Message) {
 	}
 	defer n.gate.leave()
 	n.cfg.Net.Deliver(batch)
-}
-
-// Transfer asks the leader of a shard to hand over to the replica on a broker. Nothing tells whether it will. From
-// now on the leader drops proposals until it handed over or an election timeout passed, and it can only hand over to
-// a replica that has applied all it knows to be committed: let the shard fall silent first.
-func (n *Node) Transfer(id uint64, to protocol.BrokerID) error {
-	s, ok := n.shard(id)
-	if !ok || !n.gate.enter() {
-		return ErrStopped
-	}
-	defer n.gate.leave()
-	for r, b := range s.brokers {
-		if b == to {
-			if err := n.nh.RequestLeaderTransfer(id, r); err != nil {
-				return fmt.Errorf("raftnode: transfer shard %d: %w", id, refusal(err))
-			}
-			return nil
-		}
-	}
-	return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, ErrUnknown)
 }
 
 // Compact syncs the local state machine of a shard and drops its log entries below keepFrom. At most

@@ -30,6 +30,8 @@
 // committed, and says nothing, so one goroutine repeats it every few milliseconds until the term moves or the campaign
 // is campaignWindow old.
 //
+// Transfer is made of the same message, see there.
+//
 // Invariants:
 //
 //	Inv1  Nothing calls the NodeHost after its Close began: every call passes the gate, and Close waits for the gate.

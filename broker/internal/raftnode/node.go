@@ -137,6 +137,7 @@ type Node struct {
 
 	inbox     *inbox
 	campaigns *campaigns
+	tap       *tap
 	compact   chan struct{} // one token per running Compact
 
 	mu     sync.RWMutex
@@ -150,10 +151,20 @@ type Node struct {
 // shard is what the node remembers of a replica that runs here. Its fields do not change.
 type shard struct {
 	id       uint64
-	self     uint64 // own replica ID
-	brokers  map[uint64]protocol.BrokerID
+	self     uint64                       // own replica ID
+	brokers  map[uint64]protocol.BrokerID // of each replica
+	addrs    map[uint64]string            // of each replica
 	session  *client.Session
 	onLeader func(Leadership)
+}
+
+func (s *shard) replicaOf(b protocol.BrokerID) (uint64, bool) {
+	for r, of := range s.brokers {
+		if of == b {
+			return r, true
+		}
+	}
+	return 0, false
 }
 
 // Open starts a node. No shard runs before StartPartition or StartMeta.
@@ -175,6 +186,7 @@ func Open(cfg Config) (*Node, error) {
 		saves:   newSaveTimes(execShards),
 		metrics: newMetrics(cfg.Registerer),
 		inbox:   newInbox(),
+		tap:     &tap{watches: map[watched]*watch{}},
 		compact: make(chan struct{}, cfg.CompactWorkers),
 		shards:  map[uint64]*shard{},
 		stop:    make(chan struct{}),
@@ -205,7 +217,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		MaxReceiveQueueSize: queueBytesMax,
 		Expert: config.ExpertConfig{
 			LogDBFactory:     timedFactory{LogDBFactory: n.cfg.LogDB, saves: n.saves, metrics: n.metrics},
-			TransportFactory: n.cfg.Net.Factory(),
+			TransportFactory: tapFactory{TransportFactory: n.cfg.Net.Factory(), tap: n.tap},
 			LogDB:            logdb,
 			Engine: config.EngineConfig{
 				ExecShards: execShards, CommitShards: 1, ApplyShards: applyShards,

@@ -42,14 +42,38 @@ func TestLifeOfAShard(t *testing.T) {
 	one.await(t, "leader known after a restart", func(l Leadership) bool { return l.Leader == 2 })
 	c.same(two, one)
 
-	time.Sleep(50 * time.Millisecond) // what Partition.Transfer does before
-	require.NoError(t, two.node.Transfer(testShard, 3))
-	three.await(t, "transfer", func(l Leadership) bool { return l.Self })
-	two.await(t, "transfer", func(l Leadership) bool { return l.Leader == 3 })
-	require.ErrorIs(t, two.node.Transfer(testShard, 9), ErrUnknown)
+	c.transfer(two, three)
 
 	c.lag(three)
 	c.remove()
+}
+
+// transfer hands over, again and again, each time at once after a write.
+func (c *cluster) transfer(from, to *testBroker) {
+	t := c.t
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	defer cancel()
+	barrierOf := func(b *testBroker) func(context.Context) (uint64, error) {
+		return func(context.Context) (uint64, error) {
+			c.propose(b, fsm.NewOps(1000, 0).Bytes()) // refused by the state machine, in the log nevertheless
+			return b.machine.Applied(), nil
+		}
+	}
+	require.ErrorIs(t, from.node.Transfer(ctx, testShard, 9, nil), ErrUnknown)
+	require.NoError(t, from.node.Transfer(ctx, testShard, from.id, nil), "to itself")
+	require.ErrorIs(t, to.node.Transfer(ctx, testShard, from.id, nil), ErrNotLeader)
+	require.ErrorIs(t, from.node.Transfer(ctx, testShard, to.id, func(context.Context) (uint64, error) {
+		return 0, ErrBusy
+	}), ErrBusy)
+	for range 11 { // odd: the last one leads in the end
+		begun := time.Now()
+		require.NoError(t, from.node.Transfer(ctx, testShard, to.id, barrierOf(from)))
+		to.await(t, "transfer", func(l Leadership) bool { return l.Self })
+		from.await(t, "transfer", func(l Leadership) bool { return l.Leader == to.id })
+		t.Logf("transfer to broker %d took %v", to.id, time.Since(begun).Round(time.Millisecond))
+		require.Less(t, time.Since(begun), time.Second)
+		from, to = to, from
+	}
 }
 
 // lag lets broker 1 miss so much that it must get a snapshot.
@@ -115,7 +139,7 @@ func TestClosedNode(t *testing.T) {
 	_, err = b.node.StaleRead(testShard, nil)
 	require.ErrorIs(t, err, ErrStopped)
 	require.ErrorIs(t, b.node.Stop(testShard), ErrStopped)
-	require.ErrorIs(t, b.node.Transfer(testShard, 2), ErrStopped)
+	require.ErrorIs(t, b.node.Transfer(context.Background(), testShard, 2, nil), ErrStopped)
 	require.Error(t, b.node.Compact(context.Background(), testShard, 1))
 	require.ErrorIs(t, b.node.RemoveData(context.Background(), testShard), ErrStopped)
 	require.ErrorIs(t, b.node.StartPartition(20, 1, c.replicas, b.machine, nil), ErrStopped)
@@ -170,6 +194,8 @@ func TestMeta(t *testing.T) {
 	v, err := c.brokers[3].node.Read(ctx, MetaShard, nil)
 	require.NoError(t, err)
 	require.Equal(t, "hello", v)
+	require.NoError(t, c.brokers[1].node.Transfer(ctx, MetaShard, 3, nil))
+	c.brokers[3].await(t, "transfer", func(l Leadership) bool { return l.Self })
 	v, err = c.brokers[2].node.StaleRead(MetaShard, nil)
 	require.NoError(t, err)
 	require.Equal(t, "hello", v)

@@ -83,13 +83,13 @@ func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leader
 		id:       cfg.ShardID,
 		self:     cfg.ReplicaID,
 		brokers:  make(map[uint64]protocol.BrokerID, len(replicas)),
+		addrs:    make(map[uint64]string, len(replicas)),
 		session:  n.nh.GetNoOPSession(cfg.ShardID),
 		onLeader: onLeader,
 	}
-	members := make(map[uint64]string, len(replicas))
 	for _, r := range replicas {
 		s.brokers[r.ReplicaID] = r.Broker
-		members[r.ReplicaID] = r.Addr
+		s.addrs[r.ReplicaID] = r.Addr
 	}
 	if s.brokers[s.self] != n.cfg.Self {
 		return fmt.Errorf("raftnode: start shard %d: replica %d is not one of broker %d: %w",
@@ -98,6 +98,7 @@ func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leader
 	if !n.register(s) {
 		return fmt.Errorf("raftnode: start shard %d: it runs already", s.id)
 	}
+	members := s.addrs
 	if n.nh.HasNodeInfo(s.id, s.self) {
 		members = nil
 	}

@@ -1,0 +1,215 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
+	pb "github.com/lni/dragonboat/v4/raftpb"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+const (
+	// transferMatch bounds how long a transfer waits for its target to have the whole log.
+	transferMatch = time.Second
+	// transferEvery is how often the target is told to stand for election, transferWindow for how long: it ignores that
+	// while it has not applied all it knows to be committed. transferLook is how often the outcome is looked at.
+	transferEvery  = 20 * time.Millisecond
+	transferWindow = 500 * time.Millisecond
+	transferLook   = 2 * time.Millisecond
+)
+
+// ErrNotLeader is returned by Transfer on a replica that does not lead.
+var ErrNotLeader = errors.New("this replica does not lead")
+
+// Transfer hands the leadership of a shard led here to the replica on another broker and returns when the term is
+// over. The caller must have nothing outstanding and propose nothing meanwhile; barrier proposes a command without
+// effect, waits for it and returns a log index not beyond it. Without a barrier Dragonboat is asked to transfer, and
+// Transfer returns at once.
+//
+// Dragonboat's own transfer makes the leader refuse all proposals for an election timeout, and tells the target once; a
+// target that has not applied the last entry yet ignores it, so that a hand-over costs two seconds of writes every now
+// and then. So we do it ourselves: the target's answer to the barrier shows that it has the whole log, then it gets
+// the TimeoutNow of a transfer until it stands for election. Failing costs nothing: this replica leads on. A target that
+// lacked entries would lose the election and cost everybody their leader; that is why it is waited for.
+func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID,
+	barrier func(context.Context) (index uint64, err error)) error {
+	s, ok := n.shard(id)
+	if !ok || !n.gate.enter() {
+		return ErrStopped
+	}
+	n.gate.leave() // not held while waiting
+	replica, ok := s.replicaOf(to)
+	l, _ := n.Leader(id)
+	switch {
+	case !ok:
+		return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, ErrUnknown)
+	case !l.Self:
+		return fmt.Errorf("raftnode: transfer shard %d: %w", id, ErrNotLeader)
+	case replica == s.self:
+		return nil
+	case barrier == nil:
+		return n.requestTransfer(id, replica)
+	}
+	ctx, done := n.gate.bound(ctx)
+	defer done()
+	w := n.tap.watch(watched{id, replica})
+	defer n.tap.unwatch(w)
+	index, err := barrier(ctx)
+	if err != nil {
+		return fmt.Errorf("raftnode: transfer shard %d: barrier: %w", id, err)
+	}
+	if err := w.await(ctx, index); err != nil {
+		return fmt.Errorf("raftnode: transfer shard %d: broker %d lags: %w", id, to, err)
+	}
+	m := pb.Message{Type: pb.TimeoutNow, ShardID: id, From: s.self, To: replica, Term: l.Term}
+	if err := n.press(ctx, m, s.addrs[replica]); err != nil {
+		return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, err)
+	}
+	return nil
+}
+
+func (n *Node) requestTransfer(id, replica uint64) error {
+	if !n.gate.enter() {
+		return ErrStopped
+	}
+	defer n.gate.leave()
+	if err := n.nh.RequestLeaderTransfer(id, replica); err != nil {
+		return fmt.Errorf("raftnode: transfer shard %d: %w", id, refusal(err))
+	}
+	return nil
+}
+
+// press sends m until the term it bears is over.
+func (n *Node) press(ctx context.Context, m pb.Message, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, transferWindow)
+	defer cancel()
+	look := time.NewTicker(transferLook)
+	defer look.Stop()
+	for i := 0; ; i++ {
+		if i%int(transferEvery/transferLook) == 0 {
+			if err := n.send(ctx, m, addr); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("it did not stand for election: %w", ctx.Err())
+		}
+		if l, known := n.Leader(m.ShardID); l.Term != m.Term || known && !l.Self {
+			return nil
+		}
+	}
+}
+
+// send gives one message to the transport, which does not block.
+func (n *Node) send(ctx context.Context, m pb.Message, addr string) error {
+	if !n.gate.enter() {
+		return ErrStopped
+	}
+	defer n.gate.leave()
+	conn, err := n.tap.transport.GetConnection(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.SendMessageBatch(pb.MessageBatch{
+		Requests: []pb.Message{m}, DeploymentId: n.cfg.ClusterID, SourceAddress: n.cfg.Addr,
+		BinVer: raftio.TransportBinVersion,
+	})
+}
+
+// tap sees the messages that arrive for the NodeHost, and holds the transport to send one. While nothing is watched it
+// costs one atomic load per batch of messages.
+type tap struct {
+	transport raftio.ITransport // set before NewNodeHost returns
+	active    atomic.Int32      // len(watches)
+
+	mu      sync.Mutex
+	watches map[watched]*watch // guarded by mu
+}
+
+// watched is a follower of a shard led here.
+type watched struct{ shard, replica uint64 }
+
+// watch knows how much of the log a follower has, from what it answered since the watch began.
+type watch struct {
+	of    watched
+	news  chan struct{} // has a token after match grew
+	match atomic.Uint64
+}
+
+// tapFactory puts a tap between the network and the NodeHost.
+type tapFactory struct {
+	config.TransportFactory
+	tap *tap
+}
+
+func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler, c raftio.ChunkHandler) raftio.ITransport {
+	handler := func(batch pb.MessageBatch) {
+		if f.tap.active.Load() > 0 {
+			f.tap.see(batch)
+		}
+		h(batch)
+	}
+	f.tap.transport = f.TransportFactory.Create(cfg, handler, c)
+	return f.tap.transport
+}
+
+func (t *tap) see(batch pb.MessageBatch) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range batch.Requests {
+		m := &batch.Requests[i]
+		if m.Type != pb.ReplicateResp || m.Reject {
+			continue
+		}
+		if w := t.watches[watched{m.ShardID, m.From}]; w != nil && m.LogIndex > w.match.Load() {
+			w.match.Store(m.LogIndex)
+			select {
+			case w.news <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// watch begins to watch a follower. Of two watches of the same one the later counts.
+func (t *tap) watch(of watched) *watch {
+	w := &watch{of: of, news: make(chan struct{}, 1)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watches[of] = w
+	t.active.Store(int32(len(t.watches)))
+	return w
+}
+
+func (t *tap) unwatch(w *watch) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.watches[w.of] == w {
+		delete(t.watches, w.of)
+	}
+	t.active.Store(int32(len(t.watches)))
+}
+
+// await waits until the follower is known to have everything up to index.
+func (w *watch) await(ctx context.Context, index uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, transferMatch)
+	defer cancel()
+	for w.match.Load() < index {
+		select {
+		case <-w.news:
+		case <-ctx.Done():
+			return fmt.Errorf("it has %d of %d: %w", w.match.Load(), index, ctx.Err())
+		}
+	}
+	return nil
+}
