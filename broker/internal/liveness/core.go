@@ -254,7 +254,7 @@ func (c *core) deposed(now time.Time, leader protocol.BrokerID, replicas []proto
 		return "", false
 	case p.state == Dead:
 		return causeDeath, !c.contradicted(now, p)
-	case p.state == Alive && p.stalled:
+	case p.stalled && c.fresh(now, p):
 		return causeStall, true
 	case c.silence(now, p) >= c.silent:
 		return causeSilence, c.silenceAgreed(now, leader, replicas)
@@ -279,11 +279,16 @@ func (c *core) contradicted(now time.Time, p *peer) bool {
 
 // sees returns how q saw b, if q's last report is fresh.
 func (c *core) sees(now time.Time, q *peer, b protocol.BrokerID) (sight, bool) {
-	if q.state != Alive || q.report.at.IsZero() || now.Sub(q.report.at) >= c.silent {
+	if !c.fresh(now, q) {
 		return sight{}, false
 	}
 	s, ok := q.report.sights[b]
 	return s, ok
+}
+
+// fresh reports whether what p said of itself and others last still counts.
+func (c *core) fresh(now time.Time, p *peer) bool {
+	return p.state == Alive && !p.report.at.IsZero() && now.Sub(p.report.at) < c.silent
 }
 
 // silenceAgreed counts the replicas that did not hear leader; the caller has found that this broker did not. What a

@@ -234,6 +234,24 @@ func TestOwnPauseIsNotTheirSilence(t *testing.T) {
 	require.True(t, paused)
 }
 
+// A pause shorter than SilentAfter leaves reports that look fresh.
+func TestAShortOwnPauseIsNotTheirSilenceEither(t *testing.T) {
+	for phase := time.Duration(0); phase < testInterval; phase += simStep {
+		s := newSim(3)
+		s.cut[way{1, 3}] = true // 3 says truly that it does not hear 1
+		s.run(time.Second + phase)
+		s.paused[2] = true
+		for range testSilent / simStep {
+			s.run(simStep)
+			_, ok := s.cores[2].deposed(s.now, 1, s.ids)
+			require.False(t, ok, "asked in the moment of waking up")
+		}
+		s.paused[2] = false
+		s.check = func(protocol.BrokerID) { require.Empty(t, s.deposers(1, s.ids)) }
+		s.run(time.Second)
+	}
+}
+
 func TestAllPausedTogether(t *testing.T) {
 	s := newSim(3)
 	s.run(time.Second)
@@ -357,6 +375,21 @@ func TestARealDeathIsNotContradicted(t *testing.T) {
 	require.Equal(t, Suspect, s.cores[3].peers[1].state)
 	_, ok := s.cores[3].deposed(s.now, 1, s.ids)
 	require.True(t, ok, "2 says dead, 3 itself does not hear it")
+}
+
+func TestClocksStartedAnewContradictNoDeath(t *testing.T) {
+	s := newSim(3)
+	s.run(time.Second)
+	s.cores[1] = nil
+	s.cores[2].down(s.now, 1, bootOf(1, 1), "refused")
+	s.paused[3] = true // it sees nothing, and after its pause it gives 1 its time again
+	s.run(time.Second)
+	s.paused[3] = false
+	s.check = func(protocol.BrokerID) {
+		_, ok := s.cores[2].deposed(s.now, 1, s.ids)
+		require.True(t, ok)
+	}
+	s.run(time.Second)
 }
 
 func TestAStalledDiskIsTold(t *testing.T) {
