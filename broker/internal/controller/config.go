@@ -40,7 +40,7 @@ type Config struct {
 	Machine   fsm.Config
 	Partition partition.Config
 
-	Broadcast    func([]byte)                 // to the other brokers, meta.MaxAnnounceBytes at most; must not block. Optional.
+	Broadcast    func([]byte)                 // at most meta.MaxAnnounceBytes to all other brokers; must not block
 	Alive        func(protocol.BrokerID) bool // candidates for Drain; nil: all
 	Parallel     int                          // replicas started at one time. Default 16.
 	RefreshEvery time.Duration                // between repeated announcements. Default 1 s.

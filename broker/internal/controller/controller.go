@@ -78,8 +78,8 @@ func newController(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
-// Start looks at what is on disk and begins to reconcile. The node must be running; the metadata shard may still be
-// catching up. It ends with ctx or by Close.
+// Start looks at what is on disk and begins to reconcile, until Close. The node must be running; the metadata shard may
+// still be catching up. The end of ctx after Start returned means nothing.
 func (c *Controller) Start(ctx context.Context) error {
 	c.lifeMu.Lock()
 	defer c.lifeMu.Unlock()
@@ -90,7 +90,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("controller: start: %w", err)
 	}
-	ctx, c.cancel = context.WithCancel(ctx)
+	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r := newReconciler(c, found, c.host.stored())
 	c.done.Go(func() { r.run(ctx) })
 	c.done.Go(func() { c.announce(ctx) })

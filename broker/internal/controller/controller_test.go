@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -420,13 +421,31 @@ func TestControllerSurvivesPowerCuts(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
 		steps := rapid.SliceOfN(rapid.IntRange(0, 6), 1, 25).Draw(rt, "steps")
-		synctest.Test(t, func(*testing.T) { powerCuts(rt, seed, steps) })
+		w := &witness{}
+		synctest.Test(t, func(*testing.T) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				powerCuts(w, seed, steps)
+			}()
+			<-done
+		})
+		if w.said != "" {
+			rt.Fatal(w.said)
+		}
 	})
 }
 
-func powerCuts(t *rapid.T, seed uint64, steps []int) {
+// witness carries a failure out of a synctest bubble, where rapid's own panic would end the process.
+type witness struct{ said string }
+
+func (w *witness) Errorf(format string, args ...any) { w.said += fmt.Sprintf(format, args...) }
+func (w *witness) FailNow()                          { runtime.Goexit() }
+
+func powerCuts(t require.TestingT, seed uint64, steps []int) {
 	rnd := rand.New(rand.NewPCG(seed, 7))
 	r := newRig(t)
+	defer func() { r.c.Close() }()
 	r.meta.catchUp()
 	r.meta.register(2)
 	r.start(r.config())
@@ -461,7 +480,6 @@ func powerCuts(t *rapid.T, seed uint64, steps []int) {
 	r.meta.catchUp()
 	time.Sleep(2 * retryMax)
 	r.tidy()
-	r.c.Close()
 }
 
 func TestControllerAnnounces(t *testing.T) {

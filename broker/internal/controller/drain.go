@@ -98,7 +98,7 @@ func (c *Controller) handOverMeta(ctx context.Context) error {
 		return nil
 	}
 	to := c.successors(c.cfg.MetaReplicas, raftnode.MetaShard)[0]
-	if err := c.host.transfer(raftnode.MetaShard, to); err != nil {
+	if err := c.host.transfer(ctx, raftnode.MetaShard, to); err != nil {
 		return fmt.Errorf("hand over the metadata shard: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferWait)

@@ -125,7 +125,8 @@ type fakeHost struct {
 
 func newFakeHost(r *rig) *fakeHost {
 	return &fakeHost{
-		rig: r, fs: r.disk(), logs: map[uint64]bool{}, torn: map[uint64]bool{}, removed: map[uint64]bool{}, runs: map[uint64]*fakeReplica{},
+		rig: r, fs: r.disk(), logs: map[uint64]bool{}, torn: map[uint64]bool{}, removed: map[uint64]bool{},
+		runs: map[uint64]*fakeReplica{},
 		fail: map[uint64]error{}, leaders: map[uint64]raftnode.Leadership{},
 	}
 }
@@ -217,7 +218,9 @@ func (h *fakeHost) campaign(shard uint64) {
 	h.asked = append(h.asked, shard)
 }
 
-func (h *fakeHost) transfer(shard uint64, to protocol.BrokerID) error { return h.moves(shard, to) }
+func (h *fakeHost) transfer(_ context.Context, shard uint64, to protocol.BrokerID) error {
+	return h.moves(shard, to)
+}
 
 // lead makes a broker the leader of a shard in the eyes of this host.
 func (h *fakeHost) lead(shard, term uint64, leader protocol.BrokerID) {

@@ -58,7 +58,8 @@ type host interface {
 	removeData(ctx context.Context, shard uint64) error
 	leader(shard uint64) (raftnode.Leadership, bool)
 	campaign(shard uint64)
-	transfer(shard uint64, to protocol.BrokerID) error
+	// transfer asks for a hand-over of the metadata shard, led here, and returns at once.
+	transfer(ctx context.Context, shard uint64, to protocol.BrokerID) error
 }
 
 // running is a replica that was started.
@@ -132,8 +133,8 @@ func (h *raftHost) leader(shard uint64) (raftnode.Leadership, bool) { return h.n
 
 func (h *raftHost) campaign(shard uint64) { h.node.Campaign(shard) }
 
-func (h *raftHost) transfer(shard uint64, to protocol.BrokerID) error {
-	return h.node.Transfer(shard, to)
+func (h *raftHost) transfer(ctx context.Context, shard uint64, to protocol.BrokerID) error {
+	return h.node.Transfer(ctx, shard, to, nil)
 }
 
 // raftReplica is a real replica.

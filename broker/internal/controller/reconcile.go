@@ -327,7 +327,8 @@ func (r *reconciler) settle(o outcome) {
 		return
 	}
 	s.stored, s.dir, s.config = true, true, o.replica.spec.config
-	r.c.log.Info("replica started", "topic", o.replica.spec.topic, "partition", o.replica.spec.tp.Partition, "shard", s.shard)
+	started := o.replica.spec
+	r.c.log.Info("replica started", "topic", started.topic, "partition", started.tp.Partition, "shard", s.shard)
 }
 
 func (r *reconciler) failed(s *slot, o outcome) {
