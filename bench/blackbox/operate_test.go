@@ -99,7 +99,7 @@ func TestMistakesGetOneLine(t *testing.T) {
 		{"topic describe nope", "topic_not_found"},
 		{"topic delete nope", "topic_not_found"},
 		{"topic alter t", "nothing to alter"},
-		{"topic alter t --partitions 1", "partitions"},
+		{"topic alter t --partitions 0", "partitions"},
 		{"pub nope", "topic_not_found"},
 		{"pub t --compression gzip", "none of none, zstd, s2"},
 		{"pub t --key-field -1", "counted from 1"},

@@ -60,7 +60,7 @@ func (f pubFlags) options() ([]client.ProducerOption, error) {
 	if !ok {
 		return nil, fmt.Errorf("--compression %q is none of none, zstd, s2", f.compression)
 	}
-	opts := []client.ProducerOption{client.WithCompression(kind)}
+	opts := []client.ProducerOption{client.WithCompression(kind), client.WithDeliveryTimeout(f.timeout)}
 	if f.producer != "" {
 		opts = append(opts, client.WithProducerName(f.producer))
 	}
@@ -146,23 +146,17 @@ func pubLines(ctx context.Context, c *client.Client, topic string, f pubFlags, o
 		res.mu.Lock()
 		res.published++
 		res.mu.Unlock()
-		if err := pubLine(ctx, p, f, value, res); err != nil {
+		rec := client.Record{Value: value}
+		if f.keyField > 0 {
+			rec.Key = field(value, f.keyField, f.fieldSep)
+		}
+		if err := p.Send(ctx, rec, res.done); err != nil {
 			return errors.Join(err, p.Close(canceled()))
 		}
 	}
-	flush, cancel := context.WithTimeout(ctx, f.timeout)
+	flush, cancel := context.WithTimeout(ctx, f.timeout+time.Second) // the records' own timeout comes first
 	defer cancel()
 	return errors.Join(lines.Err(), p.Flush(flush), p.Close(flush))
-}
-
-func pubLine(ctx context.Context, p *client.Producer, f pubFlags, value []byte, res *pubResult) error {
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
-	rec := client.Record{Value: value}
-	if f.keyField > 0 {
-		rec.Key = field(value, f.keyField, f.fieldSep)
-	}
-	return p.Send(ctx, rec, res.done)
 }
 
 // field returns field n, counted from 1, or nil when the line has fewer.
