@@ -184,15 +184,17 @@ func TestFailover(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		b := c.leader(ctx)
 		require.NotNil(t, b)
+		begun := time.Now()
 		c.kill(b.id)
 		require.NotNil(t, c.leader(ctx))
+		t.Logf("a new leader serves %v after the kill", time.Since(begun).Round(time.Millisecond))
 		c.start(b.id)
 		time.Sleep(200 * time.Millisecond)
 		now := c.leader(ctx)
 		if now.id != b.id {
-			if err := now.Transfer(ctx, b.id); err != nil {
-				t.Logf("transfer: %v", err)
-			}
+			begun := time.Now()
+			err := now.Transfer(ctx, b.id)
+			t.Logf("transfer took %v: %v", time.Since(begun).Round(time.Millisecond), err)
 		}
 	}
 	time.Sleep(200 * time.Millisecond)

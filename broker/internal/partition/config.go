@@ -14,8 +14,7 @@ import (
 // Node is the part of raftnode.Node that a partition uses.
 type Node interface {
 	Propose(shard uint64, cmd []byte) (*raftnode.Proposal, error)
-	Transfer(ctx context.Context, shard uint64, to protocol.BrokerID,
-		barrier func(context.Context) (index uint64, err error)) error
+	Transfer(ctx context.Context, shard uint64, to protocol.BrokerID, h raftnode.Handover) error
 	Compact(ctx context.Context, shard, keepFrom uint64) error
 }
 

@@ -209,14 +209,19 @@ func (f *fakeRaft) Propose(shard uint64, cmd []byte) (*raftnode.Proposal, error)
 	return raftnode.NewProposal(result), nil
 }
 
-func (f *fakeRaft) Transfer(ctx context.Context, shard uint64, to protocol.BrokerID,
-	barrier func(context.Context) (uint64, error)) error {
+func (f *fakeRaft) Transfer(ctx context.Context, shard uint64, to protocol.BrokerID, h raftnode.Handover) error {
+	if _, err := h.Barrier(ctx); err != nil {
+		return err
+	}
+	if err := h.Silence(ctx); err != nil {
+		return err
+	}
 	f.mu.Lock()
 	f.busy = len(f.log)
 	f.transfers = append(f.transfers, to)
 	stuck := f.stuck
 	f.mu.Unlock()
-	index, err := barrier(ctx)
+	index, err := h.Barrier(ctx)
 	if err != nil {
 		return err
 	}

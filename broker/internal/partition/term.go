@@ -25,6 +25,8 @@ type term struct {
 	done   chan struct{} // closed when everything is answered
 	wake   chan struct{} // has a token after the queue or hold changed
 
+	silent bool // appends were paused for a transfer; owned by that
+
 	// guarded by Partition.mu
 	stopped bool
 	epoch   protocol.Epoch // newest begun, 0 before the first

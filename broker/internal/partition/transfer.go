@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,8 +19,17 @@ const transferTimeout = 3 * time.Second
 // Close. Without leadership there is nothing to drain.
 func (p *Partition) Drain(ctx context.Context) error {
 	p.pause()
-	_, err := p.quiesce(ctx, false)
-	return err
+	for {
+		p.mu.Lock()
+		t := p.term
+		p.mu.Unlock()
+		if t == nil {
+			return nil
+		}
+		if over, err := p.quiesce(ctx, t, false); err != nil || !over {
+			return err
+		}
+	}
 }
 
 // Resume ends what Drain began.
@@ -44,18 +54,15 @@ func (p *Partition) pause() {
 	p.paused++
 }
 
-// quiesce waits until nothing is pending in the current term, and returns it; nil if this replica does not lead. With
-// hold nothing is proposed from that moment on.
-func (p *Partition) quiesce(ctx context.Context, hold bool) (*term, error) {
+// quiesce waits until nothing is pending in a term, or reports that it is over. With hold nothing is proposed in it from
+// that moment on.
+func (p *Partition) quiesce(ctx context.Context, t *term, hold bool) (over bool, err error) {
 	for {
 		p.mu.Lock()
-		t := p.term
-		if t == nil || t.pending == 0 {
-			if t != nil {
-				t.hold = hold
-			}
+		if t.stopped || t.pending == 0 {
+			over, t.hold = t.stopped, hold
 			p.mu.Unlock()
-			return t, nil
+			return over, nil
 		}
 		if t.idle == nil {
 			t.idle = make(chan struct{})
@@ -64,44 +71,68 @@ func (p *Partition) quiesce(ctx context.Context, hold bool) (*term, error) {
 		p.mu.Unlock()
 		select {
 		case <-idle:
-		case <-t.done:
+		case <-t.stop:
 		case <-ctx.Done():
-			return nil, overdue(ctx)
+			return false, overdue(ctx)
 		}
 	}
 }
 
-// Transfer hands the leadership to another replica: appends wait, what is pending is answered, then Raft is asked. It
-// returns nil when the target leads. When it fails this replica serves on at once.
+// Transfer hands the leadership to another replica: once that has caught up, appends wait, what is pending is answered,
+// and it is told to take over. Transfer returns nil when the target leads. When it fails this replica serves on at once.
 func (p *Partition) Transfer(ctx context.Context, to protocol.BrokerID) error {
-	if err := p.beginTransfer(); err != nil {
-		return err
-	}
-	defer p.endTransfer()
-	p.pause()
-	defer p.Resume()
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.PendingTimeout+transferTimeout)
-	defer cancel()
-	t, err := p.quiesce(ctx, true)
+	t, err := p.beginTransfer()
 	if err != nil {
 		return err
 	}
-	if t == nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.notLeader()
-	}
-	defer p.unhold(t)
-	err = p.cfg.Node.Transfer(ctx, p.cfg.Shard, to, func(ctx context.Context) (uint64, error) {
-		return p.barrier(ctx, t)
+	defer p.endTransfer(t)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.PendingTimeout+transferTimeout)
+	defer cancel()
+	err = p.cfg.Node.Transfer(ctx, p.cfg.Shard, to, raftnode.Handover{
+		Barrier: func(ctx context.Context) (uint64, error) { return p.barrier(ctx, t) },
+		Silence: func(ctx context.Context) error {
+			p.pause() // endTransfer resumes
+			t.silent = true
+			over, err := p.quiesce(ctx, t, true)
+			if err == nil && over {
+				err = errors.New("the leadership was lost")
+			}
+			return err
+		},
 	})
 	if err != nil {
 		return protocol.Errorf(protocol.CodeUnavailable, "transfer of partition %s to broker %d: %v", p.cfg.TP, to, err)
 	}
-	return p.awaitLeader(ctx, to)
+	return p.awaitLeader(ctx, t, to)
 }
 
-// barrier proposes a command without operations, in a term that holds, and returns its index in the log.
+func (p *Partition) beginTransfer() (*term, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.refusal(); err != nil {
+		return nil, err
+	}
+	if p.term.epoch == 0 || p.transferring {
+		return nil, protocol.Errorf(protocol.CodeOverloaded, "partition %s is changing its leader already", p.cfg.TP)
+	}
+	p.transferring = true
+	return p.term, nil
+}
+
+func (p *Partition) endTransfer(t *term) {
+	if t.silent {
+		t.silent = false
+		p.Resume()
+	}
+	p.mu.Lock()
+	p.transferring = false
+	t.hold = false
+	p.mu.Unlock()
+	t.signal()
+}
+
+// barrier proposes a command without operations and returns its index in the log, or a higher one that is applied. It
+// bypasses the pipeline: without operations its place among other proposals does not matter.
 func (p *Partition) barrier(ctx context.Context, t *term) (uint64, error) {
 	p.mu.Lock()
 	epoch := t.epoch
@@ -117,25 +148,25 @@ func (p *Partition) barrier(ctx context.Context, t *term) (uint64, error) {
 	if r.Outcome != raftnode.Committed || r.Value != fsm.ValueOK {
 		return 0, fmt.Errorf("proposal %s", r.Outcome)
 	}
-	return p.fsm.Applied(), nil // nothing else is proposed: the last entry is this one
+	return p.fsm.Applied(), nil
 }
 
 // awaitLeader waits until Raft says that a broker leads.
-func (p *Partition) awaitLeader(ctx context.Context, to protocol.BrokerID) error {
+func (p *Partition) awaitLeader(ctx context.Context, t *term, to protocol.BrokerID) error {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
 	for {
 		p.mu.Lock()
-		leader, changed, closed := p.lead.Leader, p.changed, p.closed
+		lead, changed, closed := p.lead, p.changed, p.closed
 		p.mu.Unlock()
 		switch {
-		case leader == to:
+		case lead.Leader == to:
 			return nil
 		case closed:
 			return protocol.Errorf(protocol.CodeUnavailable, "partition %s was closed during a transfer", p.cfg.TP)
-		case leader != 0 && leader != p.cfg.Self:
+		case lead.Leader != 0 && lead.Term > t.number:
 			return protocol.Errorf(protocol.CodeUnavailable, "the leadership of partition %s went to broker %d, not %d",
-				p.cfg.TP, leader, to)
+				p.cfg.TP, lead.Leader, to)
 		}
 		select {
 		case <-changed:
@@ -144,27 +175,4 @@ func (p *Partition) awaitLeader(ctx context.Context, to protocol.BrokerID) error
 			return overdue(ctx)
 		}
 	}
-}
-
-func (p *Partition) beginTransfer() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.transferring {
-		return protocol.Errorf(protocol.CodeOverloaded, "partition %s is being transferred already", p.cfg.TP)
-	}
-	p.transferring = true
-	return nil
-}
-
-func (p *Partition) endTransfer() {
-	p.mu.Lock()
-	p.transferring = false
-	p.mu.Unlock()
-}
-
-func (p *Partition) unhold(t *term) {
-	p.mu.Lock()
-	t.hold = false
-	p.mu.Unlock()
-	t.signal()
 }

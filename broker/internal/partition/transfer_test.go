@@ -37,19 +37,25 @@ func TestTransfer(t *testing.T) {
 		go func() { result <- r.Transfer(t.Context(), other) }()
 		synctest.Wait()
 		require.ErrorIs(t, r.Transfer(t.Context(), other), protocol.ErrOverloaded, "one at a time")
-		raw, h := makeBatch(t, 5, 1, 1, 1)
-		late := make(chan error, 1)
-		go func() { late <- r.Append(context.Background(), raw, h, nil) }()
-		synctest.Wait()
+		r.send(t, a, 5, 1) // the target is not there yet: this is served
 		require.Empty(t, r.raft.transfers, "something is pending")
 		release()
-		time.Sleep(5 * roundTrip)
+		time.Sleep(10 * roundTrip)
 		require.Equal(t, []protocol.BrokerID{other}, r.raft.transfers)
 		require.Zero(t, r.raft.busy)
-		require.Equal(t, []string{"5/0:0"}, a.got())
+		require.Equal(t, []string{"5/0:0", "5/1:1"}, a.got())
+
+		raw, h := makeBatch(t, 5, 2, 1, 1)
+		late := make(chan error, 1)
+		go func() { late <- r.Append(context.Background(), raw, h, nil) }()
+		var ack error
+		r.CursorAck("s", 1, 1, func(_ protocol.Offset, err error) { ack = err })
+		time.Sleep(10 * roundTrip)
+		require.NoError(t, ack, "it waits")
 		r.raft.lead(other)
 		require.NoError(t, <-result)
 		require.ErrorIs(t, <-late, protocol.ErrNotLeader)
+		require.ErrorIs(t, ack, protocol.ErrNotLeader)
 	})
 }
 

@@ -53,21 +53,26 @@ func (c *cluster) transfer(from, to *testBroker) {
 	t := c.t
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
-	barrierOf := func(b *testBroker) func(context.Context) (uint64, error) {
-		return func(context.Context) (uint64, error) {
-			c.propose(b, fsm.NewOps(1000, 0).Bytes()) // refused by the state machine, in the log nevertheless
-			return b.machine.Applied(), nil
+	handover := func(b *testBroker) Handover {
+		return Handover{
+			Barrier: func(context.Context) (uint64, error) {
+				c.propose(b, fsm.NewOps(1000, 0).Bytes()) // refused by the state machine, in the log nevertheless
+				return b.machine.Applied(), nil
+			},
+			Silence: func(context.Context) error { return nil },
 		}
 	}
-	require.ErrorIs(t, from.node.Transfer(ctx, testShard, 9, nil), ErrUnknown)
-	require.NoError(t, from.node.Transfer(ctx, testShard, from.id, nil), "to itself")
-	require.ErrorIs(t, to.node.Transfer(ctx, testShard, from.id, nil), ErrNotLeader)
-	require.ErrorIs(t, from.node.Transfer(ctx, testShard, to.id, func(context.Context) (uint64, error) {
-		return 0, ErrBusy
-	}), ErrBusy)
+	require.ErrorIs(t, from.node.Transfer(ctx, testShard, 9, handover(from)), ErrUnknown)
+	require.NoError(t, from.node.Transfer(ctx, testShard, from.id, handover(from)), "to itself")
+	require.ErrorIs(t, to.node.Transfer(ctx, testShard, from.id, handover(to)), ErrNotLeader)
+	busy := handover(from)
+	busy.Silence = func(context.Context) error { return ErrBusy }
+	require.ErrorIs(t, from.node.Transfer(ctx, testShard, to.id, busy), ErrBusy)
+	busy.Barrier = func(context.Context) (uint64, error) { return 0, ErrNotReady }
+	require.ErrorIs(t, from.node.Transfer(ctx, testShard, to.id, busy), ErrNotReady)
 	for range 11 { // odd: the last one leads in the end
 		begun := time.Now()
-		require.NoError(t, from.node.Transfer(ctx, testShard, to.id, barrierOf(from)))
+		require.NoError(t, from.node.Transfer(ctx, testShard, to.id, handover(from)))
 		to.await(t, "transfer", func(l Leadership) bool { return l.Self })
 		from.await(t, "transfer", func(l Leadership) bool { return l.Leader == to.id })
 		t.Logf("transfer to broker %d took %v", to.id, time.Since(begun).Round(time.Millisecond))
@@ -139,7 +144,7 @@ func TestClosedNode(t *testing.T) {
 	_, err = b.node.StaleRead(testShard, nil)
 	require.ErrorIs(t, err, ErrStopped)
 	require.ErrorIs(t, b.node.Stop(testShard), ErrStopped)
-	require.ErrorIs(t, b.node.Transfer(context.Background(), testShard, 2, nil), ErrStopped)
+	require.ErrorIs(t, b.node.Transfer(context.Background(), testShard, 2, Handover{}), ErrStopped)
 	require.Error(t, b.node.Compact(context.Background(), testShard, 1))
 	require.ErrorIs(t, b.node.RemoveData(context.Background(), testShard), ErrStopped)
 	require.ErrorIs(t, b.node.StartPartition(20, 1, c.replicas, b.machine, nil), ErrStopped)
@@ -194,7 +199,7 @@ func TestMeta(t *testing.T) {
 	v, err := c.brokers[3].node.Read(ctx, MetaShard, nil)
 	require.NoError(t, err)
 	require.Equal(t, "hello", v)
-	require.NoError(t, c.brokers[1].node.Transfer(ctx, MetaShard, 3, nil))
+	require.NoError(t, c.brokers[1].node.Transfer(ctx, MetaShard, 3, Handover{}))
 	c.brokers[3].await(t, "transfer", func(l Leadership) bool { return l.Self })
 	v, err = c.brokers[2].node.StaleRead(MetaShard, nil)
 	require.NoError(t, err)

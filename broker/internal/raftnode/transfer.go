@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// transferMatch bounds how long a transfer waits for its target to have the whole log.
+	// transferMatch bounds how long a transfer waits for its target to have the whole log, the second time.
 	transferMatch = time.Second
 	// transferEvery is how often the target is told to stand for election, transferWindow for how long: it ignores that
 	// while it has not applied all it knows to be committed. transferLook is how often the outcome is looked at.
@@ -28,18 +28,26 @@ const (
 // ErrNotLeader is returned by Transfer on a replica that does not lead.
 var ErrNotLeader = errors.New("this replica does not lead")
 
+// Handover is the part of its caller in a transfer.
+type Handover struct {
+	// Barrier proposes a command without effect, waits for it and returns its index in the log, or a higher one that was
+	// applied.
+	Barrier func(context.Context) (index uint64, err error)
+	// Silence returns when nothing is outstanding and nothing will be proposed, but for the barrier. The caller ends the
+	// silence when Transfer returns.
+	Silence func(context.Context) error
+}
+
 // Transfer hands the leadership of a shard led here to the replica on another broker and returns when the term is
-// over. The caller must have nothing outstanding and propose nothing meanwhile; barrier proposes a command without
-// effect, waits for it and returns a log index not beyond it. Without a barrier Dragonboat is asked to transfer, and
-// Transfer returns at once.
+// over. With an empty Handover it only asks Dragonboat to transfer, and returns at once.
 //
 // Dragonboat's own transfer makes the leader refuse all proposals for an election timeout, and tells the target once; a
 // target that has not applied the last entry yet ignores it, so that a hand-over costs two seconds of writes every now
-// and then. So we do it ourselves: the target's answer to the barrier shows that it has the whole log, then it gets
-// the TimeoutNow of a transfer until it stands for election. Failing costs nothing: this replica leads on. A target that
-// lacked entries would lose the election and cost everybody their leader; that is why it is waited for.
-func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID,
-	barrier func(context.Context) (index uint64, err error)) error {
+// and then. So we do it ourselves: the target's answer to a barrier shows that it has the log; then the caller falls
+// silent, a second barrier shows that the target has all of it, and it gets the TimeoutNow of a transfer until it
+// stands for election. Failing costs nothing: this replica leads on. A target that lacked entries would lose the election
+// and cost everybody their leader; that is why it is waited for, and at first without silence.
+func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h Handover) error {
 	s, ok := n.shard(id)
 	if !ok || !n.gate.enter() {
 		return ErrStopped
@@ -54,25 +62,42 @@ func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID,
 		return fmt.Errorf("raftnode: transfer shard %d: %w", id, ErrNotLeader)
 	case replica == s.self:
 		return nil
-	case barrier == nil:
+	case h.Barrier == nil:
 		return n.requestTransfer(id, replica)
 	}
 	ctx, done := n.gate.bound(ctx)
 	defer done()
-	w := n.tap.watch(watched{id, replica})
-	defer n.tap.unwatch(w)
-	index, err := barrier(ctx)
-	if err != nil {
-		return fmt.Errorf("raftnode: transfer shard %d: barrier: %w", id, err)
-	}
-	if err := w.await(ctx, index); err != nil {
-		return fmt.Errorf("raftnode: transfer shard %d: broker %d lags: %w", id, to, err)
-	}
 	m := pb.Message{Type: pb.TimeoutNow, ShardID: id, From: s.self, To: replica, Term: l.Term}
-	if err := n.press(ctx, m, s.addrs[replica]); err != nil {
+	err := n.follow(ctx, watched{id, replica}, h)
+	if err == nil {
+		err = n.press(ctx, m, s.addrs[replica])
+	}
+	if err != nil {
 		return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, err)
 	}
 	return nil
+}
+
+// follow returns when the caller is silent and the target has everything.
+func (n *Node) follow(ctx context.Context, target watched, h Handover) error {
+	w := n.tap.watch(target)
+	defer n.tap.unwatch(w)
+	index, err := h.Barrier(ctx)
+	if err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	if err := w.await(ctx, index); err != nil {
+		return err
+	}
+	if err := h.Silence(ctx); err != nil {
+		return fmt.Errorf("silence: %w", err)
+	}
+	if index, err = h.Barrier(ctx); err != nil {
+		return fmt.Errorf("barrier: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferMatch)
+	defer cancel()
+	return w.await(ctx, index)
 }
 
 func (n *Node) requestTransfer(id, replica uint64) error {
@@ -202,13 +227,11 @@ func (t *tap) unwatch(w *watch) {
 
 // await waits until the follower is known to have everything up to index.
 func (w *watch) await(ctx context.Context, index uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, transferMatch)
-	defer cancel()
 	for w.match.Load() < index {
 		select {
 		case <-w.news:
 		case <-ctx.Done():
-			return fmt.Errorf("it has %d of %d: %w", w.match.Load(), index, ctx.Err())
+			return fmt.Errorf("it lags, has %d of %d: %w", w.match.Load(), index, ctx.Err())
 		}
 	}
 	return nil
