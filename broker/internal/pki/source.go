@@ -99,7 +99,7 @@ func (s *Source) Server() (*tls.Config, error) {
 	}, nil
 }
 
-// Client returns the configuration of one dialed mutual TLS handshake.
+// Client returns the configuration of one dialled mutual TLS handshake.
 func (s *Source) Client(serverName string) (*tls.Config, error) {
 	cert, pool := s.current()
 	return &tls.Config{

@@ -120,7 +120,7 @@ func (n *Network) admit(raw net.Conn, conn *tls.Conn, h hello, began time.Time) 
 	}
 	tune(raw, h.kind)
 	err := n.serve(conn, p, h)
-	if n.ctx.Err() == nil && err != nil && !vanished(err) && !errors.Is(err, net.ErrClosed) {
+	if n.ctx.Err() == nil && !vanished(err) && !errors.Is(err, net.ErrClosed) {
 		n.log.warn("inbound connection ended", "peer", uint64(p.id), "err", err.Error())
 	}
 }
@@ -162,7 +162,7 @@ func (n *Network) refuse(conn *tls.Conn, answer hello, r *Reject, h hello) {
 	_ = writeHello(conn, answer)
 }
 
-// serve reads one connection until its end.
+// serve reads one connection until its end, and returns what ended it.
 func (n *Network) serve(conn *tls.Conn, p *peer, h hello) error {
 	limit, name := maxRaftFrame, h.lane.String()
 	switch h.kind {

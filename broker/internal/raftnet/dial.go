@@ -20,7 +20,7 @@ const (
 	dialTimeout      = time.Second
 	handshakeTimeout = 3 * time.Second
 	writeTimeout     = 5 * time.Second
-	// echoEvery keeps both directions of a dialed connection busy; readTimeout without a frame ends it.
+	// echoEvery keeps both directions of a dialled connection busy; readTimeout without a frame ends it.
 	echoEvery   = 2 * time.Second
 	readTimeout = 10 * time.Second
 	// userTimeout lets the kernel give up a connection to a black hole long before its own retransmissions would,
@@ -31,39 +31,39 @@ const (
 // refusal is a peer that this broker does not want to talk to.
 type refusal struct{ *Reject }
 
-// dialed is a connection after its handshake.
-type dialed struct {
+// dialled is a connection after its handshake.
+type dialled struct {
 	conn  net.Conn
 	hello PeerHello // of the listener
 }
 
 // dial connects to addr and shakes hands. A refused handshake comes back as *Reject (the other side refuses us)
 // or refusal (we refuse it).
-func (n *Network) dial(ctx context.Context, addr string, meant protocol.BrokerID, k kind, l lane) (dialed, error) {
+func (n *Network) dial(ctx context.Context, addr string, meant protocol.BrokerID, k kind, l lane) (dialled, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return dialed{}, err
+		return dialled{}, err
 	}
 	tlsConfig, err := n.cfg.TLS.Client(host)
 	if err != nil {
-		return dialed{}, fmt.Errorf("certificates: %w", err)
+		return dialled{}, fmt.Errorf("certificates: %w", err)
 	}
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
 	raw, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return dialed{}, err
+		return dialled{}, err
 	}
 	tune(raw, k)
 	if !n.track(raw) {
-		return dialed{}, net.ErrClosed
+		return dialled{}, net.ErrClosed
 	}
 	conn := tls.Client(raw, tlsConfig)
 	h, err := n.shake(ctx, conn, meant, k, l)
 	if err != nil {
 		n.drop(raw)
-		return dialed{hello: h}, err
+		return dialled{hello: h}, err
 	}
-	return dialed{conn: &trackedConn{Conn: conn, n: n, raw: raw}, hello: h}, nil
+	return dialled{conn: &trackedConn{Conn: conn, n: n, raw: raw}, hello: h}, nil
 }
 
 func (n *Network) shake(
@@ -101,8 +101,8 @@ func (n *Network) shake(
 	return h.PeerHello, conn.SetDeadline(time.Time{})
 }
 
-// judge decides whether this broker talks to the peer that says it is h (Inv2). meant is whom we dialed, 0 if it
-// dialed us.
+// judge decides whether this broker talks to the peer that says it is h (Inv2). meant is whom we dialled, 0 if it
+// dialled us.
 func (n *Network) judge(h PeerHello, meant protocol.BrokerID, cert *x509.Certificate) *Reject {
 	switch {
 	case h.ClusterID != n.cfg.ClusterID:

@@ -27,6 +27,6 @@
 //	Inv5  per broker, OnPeerDown and OnPeerUp alternate and come in order.
 //	Inv6  nothing here waits for a disk on the path of pings: logs are written by a goroutine of their own.
 //
-// All methods may be called from any goroutine. Each connection has one reader and, if it was dialed, one writer.
+// All methods may be called from any goroutine. Each connection has one reader and, if it was dialled, one writer.
 // Bounds are constants in config.go.
 package raftnet

@@ -200,22 +200,24 @@ func (l *link) wait(ctx context.Context, lo, hi time.Duration) {
 // serve writes what the queue holds until the connection ends. The reader is what notices the peer's end: it closes
 // the connection and thereby wakes the writer.
 func (l *link) serve(ctx context.Context, conn net.Conn) error {
-	ended := make(chan error, 1)
+	var readErr error
+	ended := make(chan struct{})
 	l.p.n.wg.Go(func() {
-		err := l.read(conn)
+		readErr = l.read(conn)
 		_ = conn.Close()
-		ended <- err
+		close(ended)
 	})
-	werr := l.write(ctx, conn, ended)
+	err := l.write(ctx, conn, ended)
 	_ = conn.Close()
-	if werr != nil {
-		<-ended
-		return werr
+	<-ended
+	if err == nil {
+		err = readErr
 	}
-	return nil
+	return err
 }
 
-func (l *link) write(ctx context.Context, conn net.Conn, ended chan error) error {
+// write returns nil if it was the reader that ended the connection.
+func (l *link) write(ctx context.Context, conn net.Conn, ended <-chan struct{}) error {
 	w := bufio.NewWriterSize(conn, 64<<10)
 	echo := time.NewTicker(echoEvery)
 	defer echo.Stop()
@@ -225,9 +227,8 @@ func (l *link) write(ctx context.Context, conn net.Conn, ended chan error) error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-ended:
-			ended <- err
-			return err
+		case <-ended:
+			return nil
 		case <-echo.C:
 			if err := l.writeEcho(conn, w); err != nil {
 				return err

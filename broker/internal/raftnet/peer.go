@@ -42,16 +42,16 @@ func newPeer(n *Network, id protocol.BrokerID, addr string) *peer {
 
 // meet takes in that a handshake met the incarnation boot, and reports whether the connection may be used. A
 // connection that counts must be given back with lost. began is when the dial or accept began.
-func (p *peer) meet(boot [16]byte, dialed bool, began time.Time, counts bool) bool {
+func (p *peer) meet(boot [16]byte, dialled bool, began time.Time, counts bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.boot == boot && p.down && !dialed {
+	if p.boot == boot && p.down && !dialled {
 		return false // its last words; if it lives after all, our own dial will tell
 	}
 	if p.boot != boot && p.boot != ([16]byte{}) {
 		// Who answers a later dial is the later incarnation. An accepted connection may have waited while its
 		// dialer died: it is believed only once nothing of the known incarnation is left.
-		if dialed && began.Before(p.met) || !dialed && p.live > 0 {
+		if dialled && began.Before(p.met) || !dialled && p.live > 0 {
 			return false
 		}
 		p.closeInboundLocked()
@@ -65,7 +65,7 @@ func (p *peer) meet(boot [16]byte, dialed bool, began time.Time, counts bool) bo
 	} else if p.down {
 		p.met = began
 		p.setUpLocked()
-	} else if dialed && began.After(p.met) {
+	} else if dialled && began.After(p.met) {
 		p.met = began
 	}
 	p.refused = false

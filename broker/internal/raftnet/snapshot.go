@@ -22,7 +22,7 @@ const (
 type snapshotConn struct {
 	n    *Network
 	p    *peer
-	d    dialed
+	d    dialled
 	r    *frameReader
 	ctx  context.Context // of the transport: ends the wait for the throttle
 	stop func() bool
