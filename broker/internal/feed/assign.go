@@ -95,7 +95,9 @@ type assignEntry struct {
 }
 
 // owner returns the name of the consumer that should have tp.
-func (c *assignCache) owner(tp protocol.TopicPartition, subscription string, partitions int, consumers []string) string {
+func (c *assignCache) owner(
+	tp protocol.TopicPartition, subscription string, partitions int, consumers []string,
+) string {
 	// A partition that the metadata here does not count yet is as good as counted.
 	partitions = max(partitions, int(tp.Partition)+1)
 	c.mu.Lock()

@@ -114,7 +114,10 @@ func (c *Consumer) takeControl(dst []byte) (delivery, []byte, error) {
 	if c.finished() {
 		return delivery{}, dst, io.EOF
 	}
-	d := delivery{due: c.active && c.credit > 0, activation: c.activation, from: c.pos, until: math.MaxUint64, credit: c.credit}
+	d := delivery{
+		due: c.active && c.credit > 0, activation: c.activation, credit: c.credit,
+		from: c.pos, until: math.MaxUint64,
+	}
 	if c.stops {
 		d.until = c.end
 	}

@@ -27,7 +27,8 @@ type Partition interface {
 	CursorActivate(ctx context.Context, subscription string) (Cursor, error)
 	// CursorAck moves the cursor. It does not block; done is called once and must not block. Cursor
 	// operations take effect in the order of their calls.
-	CursorAck(subscription string, a protocol.Activation, o protocol.Offset, done func(committed protocol.Offset, err error))
+	CursorAck(subscription string, a protocol.Activation, o protocol.Offset,
+		done func(committed protocol.Offset, err error))
 	// Cursor returns the cursor that is committed and applied here.
 	Cursor(subscription string) (Cursor, bool)
 	// Bounds returns the committed and applied range of the log.

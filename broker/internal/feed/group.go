@@ -261,7 +261,8 @@ func (g *group) activateFailed(err error) {
 		g.endAll(pe)
 		return
 	}
-	g.m.cfg.Log.Debug("activation failed, trying again", "partition", g.key.tp, "subscription", g.key.subscription, "err", err)
+	g.m.cfg.Log.Debug("activation failed, trying again",
+		"partition", g.key.tp, "subscription", g.key.subscription, "err", err)
 	g.mu.Lock()
 	g.retryAt = time.Now().Add(retryAfter)
 	g.mu.Unlock()

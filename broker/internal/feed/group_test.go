@@ -246,30 +246,26 @@ func TestLeavingConsumerHearsThatItsAckIsCommitted(t *testing.T) {
 
 func TestActivationIsTriedAgain(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, m *feed.Manager, p *feedtest.Partition) {
-		broken := errors.New("broken")
-		p.FailWith(func(op string) error {
-			if op == "activate" {
-				return broken
-			}
-			return nil
-		})
+		failActivate := func(err error) {
+			p.FailWith(func(op string) error {
+				if op == "activate" {
+					return err
+				}
+				return nil
+			})
+		}
+		failActivate(errors.New("broken"))
 		a := join(t, m, p, openSub("a"))
 		time.Sleep(time.Second)
 		require.False(t, a.look().active)
-		broken = protocol.Errorf(protocol.CodeNoQuorum, "alone")
+		failActivate(protocol.Errorf(protocol.CodeNoQuorum, "alone"))
 		time.Sleep(time.Second)
 		require.NoError(t, a.look().err)
-		broken = nil
-		p.FailWith(func(string) error { return nil })
+		failActivate(nil)
 		time.Sleep(110 * time.Millisecond)
 		require.True(t, a.look().active)
 
-		p.FailWith(func(op string) error {
-			if op == "activate" {
-				return protocol.Errorf(protocol.CodeNotFound, "deleted")
-			}
-			return nil
-		})
+		failActivate(protocol.Errorf(protocol.CodeNotFound, "deleted"))
 		a.hangUp()
 		b := join(t, m, p, openSub("b"))
 		time.Sleep(settle)

@@ -77,7 +77,8 @@ func (g *group) ack(c *Consumer, a wire.Ack) error {
 			a.Activation, g.key.subscription, g.key.tp)
 	}
 	if most := c.delivered(); a.Offset > most {
-		return protocol.Errorf(protocol.CodeInvalidRequest, "acknowledged up to offset %d, but only %d was delivered", a.Offset, most)
+		return protocol.Errorf(protocol.CodeInvalidRequest,
+			"acknowledged up to offset %d, but only %d was delivered", a.Offset, most)
 	}
 	if a.Offset > g.acked.wanted {
 		g.acked.wanted = a.Offset

@@ -20,8 +20,8 @@ type ackRing struct {
 	wake chan struct{} // capacity 1: take may have something
 
 	mu               sync.Mutex
-	head, done, tail uint64                                // head <= done <= tail <= head+len(entries); guarded by mu, as all below
-	entries          [protocol.MaxInFlightBatches]ackEntry // entry i is entries[i%len(entries)]
+	head, done, tail uint64                                // head <= done <= tail <= head+len(entries); guarded by mu
+	entries          [protocol.MaxInFlightBatches]ackEntry // entry i is entries[i%len(entries)]; guarded by mu, as all below
 	finished         bool                                  // tail is the end
 	err              *protocol.Error                       // said after the last ack
 	ack              wire.ProduceAck                       // reused: it escapes when it is encoded

@@ -41,7 +41,7 @@ type Limits struct {
 	// At the bound streams that wait for no answer go on up to four times as many, so that a stalled
 	// partition does not stall the others. Default 32 MiB.
 	InFlightBytes int
-	// ServerInFlightBytes bounds the same of all connections together. Default 512 MiB.
+	// ServerInFlightBytes bounds the same of all connections together. Default 256 MiB.
 	ServerInFlightBytes int
 	// DeliverBytes bounds the batches of one connection that were read from the log and that QUIC has
 	// not taken yet. Default 32 MiB.
@@ -70,7 +70,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.MaxRecordBytes, protocol.DefaultMaxRecordBytes)
 	setDefault(&l.MaxBatchBytes, protocol.DefaultMaxBatchBytes)
 	setDefault(&l.InFlightBytes, 32<<20)
-	setDefault(&l.ServerInFlightBytes, 512<<20)
+	setDefault(&l.ServerInFlightBytes, 256<<20)
 	setDefault(&l.DeliverBytes, 32<<20)
 	setDefault(&l.MaxRequests, 16)
 	setDefault(&l.Heartbeat, 500*time.Millisecond)

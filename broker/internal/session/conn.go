@@ -21,7 +21,7 @@ const (
 	// receives the last data should be the one that closes: closing discards what is unread.
 	hangUpGrace = 100 * time.Millisecond
 	// refusedGrace is the same for a client that was refused at its hello.
-	refusedGrace = time.Second
+	refusedGrace = 500 * time.Millisecond
 	// openBytes bounds the opening frames of a connection that are being read; more wait.
 	openBytes = 1 << 20
 )
@@ -244,7 +244,8 @@ func (c *conn) opening(st *stream, by time.Time) (protocol.Kind, []byte, error) 
 	ctx, cancel := context.WithDeadline(c.ctx, by)
 	defer cancel()
 	if err := c.opens.take(ctx, h.Length, false); err != nil {
-		return 0, nil, protocol.Errorf(protocol.CodeOverloaded, "too many streams of this connection wait for their first frame")
+		return 0, nil, protocol.Errorf(protocol.CodeOverloaded,
+			"too many streams of this connection wait for their first frame")
 	}
 	defer c.opens.give(h.Length)
 	body := make([]byte, h.Length)
@@ -302,7 +303,8 @@ func (c *conn) partition(tp protocol.TopicPartition) (Partition, error) {
 	case !known:
 		return nil, protocol.Errorf(protocol.CodeUnavailable, "topic %d is not known here yet", tp.Topic)
 	case int64(tp.Partition) >= int64(len(topic.Partitions)):
-		return nil, protocol.Errorf(protocol.CodePartitionUnknown, "partition %s: the topic has %d", tp, len(topic.Partitions))
+		return nil, protocol.Errorf(protocol.CodePartitionUnknown, "partition %s: the topic has %d",
+			tp, len(topic.Partitions))
 	}
 	if p, ok := c.srv.cfg.Partitions.Partition(tp); ok {
 		return p, nil

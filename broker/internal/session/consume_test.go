@@ -124,7 +124,7 @@ func TestSlowConsumerDoesNotStallOthers(t *testing.T) {
 	p.Fill(60, 1, 1<<20)
 	c, ctl := w.connect()
 	var slow []*lane
-	for i := range 2 { // the test's connection window is 15 MB, a stream's 6 MB
+	for i := range 2 { // the test's connection window is 16 MiB, a stream's 2 MiB
 		l, _ := w.openConsume(c, &wire.ConsumeOpen{Topic: 1, CreditBytes: 1 << 30, From: wire.From{Kind: wire.FromOffset, Value: uint64(i)}})
 		slow = append(slow, l)
 	}
@@ -137,16 +137,17 @@ func TestSlowConsumerDoesNotStallOthers(t *testing.T) {
 	}
 	l.receive(60, 80)
 	ping(t, ctl)
-	for _, s := range slow { // given up by the broker after WriteTimeout
+	require.Eventually(t, func() bool { // given up by the broker after WriteTimeout
+		return testutil.ToFloat64(w.srv.metrics.streams.WithLabelValues("consume")) == 1
+	}, patience, 10*time.Millisecond)
+	for _, s := range slow {
 		for {
-			_, _, err := s.r.Next()
-			if err != nil {
+			if _, _, err := s.r.Next(); err != nil {
 				code, ok := transporttest.ResetCode(err)
 				require.True(t, ok, "%v", err)
 				require.Equal(t, protocol.CodeTimeout, code)
 				break
 			}
-			time.Sleep(150 * time.Millisecond) // slower than the broker is patient
 		}
 	}
 	ping(t, ctl)

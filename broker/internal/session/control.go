@@ -41,7 +41,8 @@ func (c *conn) admit(st *stream, by time.Time) *protocol.Error {
 		return errGone
 	}
 	if kind != protocol.KindHello {
-		return protocol.Errorf(protocol.CodeUnexpectedFrame, "the first stream must begin with a hello, not with a %s frame", kind)
+		return protocol.Errorf(protocol.CodeUnexpectedFrame,
+			"the first stream must begin with a hello, not with a %s frame", kind)
 	}
 	var h wire.Hello
 	if err := h.Decode(body); err != nil {
@@ -62,8 +63,9 @@ func (c *conn) admit(st *stream, by time.Time) *protocol.Error {
 	ok := wire.HelloOK{
 		Version: version, Cluster: c.srv.cfg.Cluster, Broker: c.srv.cfg.Self, BrokerVersion: c.srv.cfg.Version,
 		MaxRecordBytes: uint32(limits.MaxRecordBytes), MaxBatchBytes: uint32(limits.MaxBatchBytes),
-		MaxInFlightBatches: protocol.MaxInFlightBatches,
-		HeartbeatMillis:    uint32(limits.Heartbeat.Milliseconds()), HeartbeatLostMillis: uint32(limits.HeartbeatLost.Milliseconds()),
+		MaxInFlightBatches:  protocol.MaxInFlightBatches,
+		HeartbeatMillis:     uint32(limits.Heartbeat.Milliseconds()),
+		HeartbeatLostMillis: uint32(limits.HeartbeatLost.Milliseconds()),
 	}
 	st.Prefer()
 	if st.writeFrame(protocol.KindHelloOK, &ok) != nil {

@@ -91,7 +91,8 @@ func (h *imageHub) build() *image {
 	im := &image{version: m.Version, newer: make(chan struct{})}
 	im.frame = wire.AppendFrame(nil, protocol.KindMetadata, m)
 	if size := len(im.frame) - frame.HeaderSize; size > protocol.MaxMetadataBytes {
-		h.cfg.Log.Error("the metadata is too large to be pushed to clients", "bytes", size, "limit", protocol.MaxMetadataBytes)
+		h.cfg.Log.Error("the metadata is too large to be pushed to clients",
+			"bytes", size, "limit", protocol.MaxMetadataBytes)
 		im.frame = nil
 	}
 	return im

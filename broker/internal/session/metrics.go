@@ -46,7 +46,8 @@ func newMetrics(reg prometheus.Registerer, inFlight *budget) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9),
 		}, []string{"kind"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "trunkline_session_errors_total", Help: "Batches, streams, requests and connections refused or ended, by code.",
+			Name: "trunkline_session_errors_total",
+			Help: "Batches, streams, requests and connections refused or ended, by code.",
 		}, []string{"code"}),
 		lost:   counter("heartbeats_lost", "Connections ended because their client was silent."),
 		panics: counter("panics", "Panics that ended a connection."),

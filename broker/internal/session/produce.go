@@ -42,7 +42,8 @@ func (c *conn) produce(st *stream, body []byte) error {
 	if err != nil {
 		return c.hinted(ps.tp, err)
 	}
-	if err := st.writeFrame(protocol.KindProduceOpenOK, &wire.ProduceOpenOK{Epoch: epoch, NextSequence: next}); err != nil {
+	ok := wire.ProduceOpenOK{Epoch: epoch, NextSequence: next}
+	if err := st.writeFrame(protocol.KindProduceOpenOK, &ok); err != nil {
 		return err
 	}
 	ps.run()
@@ -105,11 +106,13 @@ func (ps *produceStream) nextBatch() ([]byte, error) {
 		return nil, protocol.Errorf(protocol.CodeUnexpectedFrame, "a %s frame on a produce stream", h.Kind)
 	}
 	if h.Length > limits.MaxBatchBytes {
-		return nil, protocol.Errorf(protocol.CodeBatchTooLarge, "batch of %d bytes, at most %d are allowed", h.Length, limits.MaxBatchBytes)
+		return nil, protocol.Errorf(protocol.CodeBatchTooLarge, "batch of %d bytes, at most %d are allowed",
+			h.Length, limits.MaxBatchBytes)
 	}
 	free, idle := ps.ring.room()
 	if !free {
-		return nil, protocol.Errorf(protocol.CodeInvalidRequest, "more than %d batches in flight", protocol.MaxInFlightBatches)
+		return nil, protocol.Errorf(protocol.CodeInvalidRequest, "more than %d batches in flight",
+			protocol.MaxInFlightBatches)
 	}
 	if err := ps.c.inFlight.take(ps.ctx, h.Length, idle); err != nil {
 		return nil, err

@@ -27,7 +27,8 @@ func (c *conn) request(st *stream, body []byte) error {
 	}
 	b := wire.AppendFrame(nil, protocol.KindResponse, resp)
 	if size := len(b) - frame.HeaderSize; size > protocol.MaxMetadataBytes {
-		return protocol.Errorf(protocol.CodeLimitExceeded, "the response has %d bytes, at most %d are allowed", size, protocol.MaxMetadataBytes)
+		return protocol.Errorf(protocol.CodeLimitExceeded, "the response has %d bytes, at most %d are allowed",
+			size, protocol.MaxMetadataBytes)
 	}
 	if err := st.write(b); err != nil {
 		return err
@@ -42,7 +43,8 @@ func (c *conn) answer(ctx context.Context, req *wire.Request) *wire.Response {
 	case c.requests <- struct{}{}:
 		defer func() { <-c.requests }()
 	case <-ctx.Done():
-		return failed(protocol.Errorf(protocol.CodeOverloaded, "%d requests of this connection were being served all the time", cap(c.requests)))
+		return failed(protocol.Errorf(protocol.CodeOverloaded,
+			"%d requests of this connection were being served all the time", cap(c.requests)))
 	}
 	began := time.Now()
 	kind, resp, err := c.handle(ctx, req)

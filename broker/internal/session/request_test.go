@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,14 @@ func TestRequestsAreBounded(t *testing.T) {
 	}
 	require.Equal(t, 5, codes[protocol.CodeTimeout]+codes[protocol.CodeOverloaded])
 	require.GreaterOrEqual(t, codes[protocol.CodeTimeout], 2)
-	require.NotZero(t, codes[protocol.CodeOverloaded])
+
+	conn := newConn(w.srv, &memConn{})
+	conn.requests <- struct{}{}
+	conn.requests <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	resp := conn.answer(ctx, &wire.Request{Metadata: &wire.MetadataRequest{}})
+	require.Equal(t, protocol.CodeOverloaded, resp.Error.Code)
 }
 
 func TestLongMessagesAreClipped(t *testing.T) {

@@ -55,14 +55,24 @@ func (s *stream) header() (frame.Header, error) {
 	return frame.ParseHeader(s.head[:])
 }
 
-// write writes b or gives the stream up: a peer that does not read for so long is not served.
+// write writes b or gives the stream up: a peer that takes nothing for writeTimeout is not served.
 func (s *stream) write(b []byte) error {
-	_ = s.SetWriteDeadline(time.Now().Add(s.writeTimeout)) // as in readBy
-	_, err := s.Write(b)
-	if err != nil {
-		s.Reset(protocol.CodeTimeout)
+	for {
+		_ = s.SetWriteDeadline(time.Now().Add(s.writeTimeout)) // as in readBy
+		n, err := s.Write(b)
+		if err == nil {
+			return nil
+		}
+		if b = b[n:]; n == 0 || !isTimeout(err) {
+			s.Reset(protocol.CodeTimeout)
+			return err
+		}
 	}
-	return err
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // writeFrame writes one frame.
@@ -102,13 +112,12 @@ func clip(s string, n int) string {
 // peer ended or reset the stream, or the connection is gone.
 func readError(err error) *protocol.Error {
 	var pe *protocol.Error
-	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &pe):
 		return pe
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return protocol.Errorf(protocol.CodeInvalidRequest, "the stream ended inside a frame")
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return protocol.Errorf(protocol.CodeTimeout, "the rest of a frame did not come in time")
 	}
 	return nil

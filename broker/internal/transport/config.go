@@ -79,7 +79,8 @@ func (c *Config) validate() error {
 	case c.StreamWindow < 16<<10:
 		return fmt.Errorf("transport: stream window of %d bytes, at least 16 KiB are needed", c.StreamWindow)
 	case c.ConnWindowNow > c.ConnWindow:
-		return fmt.Errorf("transport: connection window begins at %d bytes, above its bound of %d", c.ConnWindowNow, c.ConnWindow)
+		return fmt.Errorf("transport: connection window begins at %d bytes, above its bound of %d",
+			c.ConnWindowNow, c.ConnWindow)
 	case c.ConnWindowNow/windowRatio < c.StreamWindow:
 		return fmt.Errorf("transport: connection window of %d bytes must be at least %d stream windows of %d, "+
 			"or a few stalled streams freeze a connection", c.ConnWindowNow, windowRatio, c.StreamWindow)

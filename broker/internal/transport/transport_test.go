@@ -59,7 +59,9 @@ func speak(t *testing.T, c *transporttest.Client) {
 
 func TestStreams(t *testing.T) {
 	server, client := transporttest.Certificates(t)
-	l := transporttest.Listen(t, transport.Config{TLS: server, MaxStreams: 4, Registerer: prometheus.NewPedanticRegistry()})
+	l := transporttest.Listen(t, transport.Config{
+		TLS: server, MaxStreams: 4, Registerer: prometheus.NewPedanticRegistry(),
+	})
 	echo(t, l)
 	c := transporttest.Dial(t, l.Addr(), client)
 	for range 20 { // more than may be open at once

@@ -81,7 +81,10 @@ func TryDial(addr net.Addr, conf *tls.Config) (*Client, error) {
 	c := &Client{tr: &quic.Transport{Conn: socket}, socket: socket}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	c.Conn, err = c.tr.Dial(ctx, addr, conf, &quic.Config{MaxIdleTimeout: 20 * time.Second})
+	c.Conn, err = c.tr.Dial(ctx, addr, conf, &quic.Config{
+		MaxIdleTimeout: 20 * time.Second, InitialConnectionReceiveWindow: 16 << 20, MaxConnectionReceiveWindow: 16 << 20,
+		MaxStreamReceiveWindow: 2 << 20,
+	})
 	if err != nil {
 		_ = c.tr.Close()
 		_ = socket.Close()
