@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -34,7 +35,7 @@ func (c *Controller) Drain(ctx context.Context) error {
 		select {
 		case <-time.After(drainPause):
 		case <-ctx.Done():
-			return fmt.Errorf("drain: %d partitions are still led here: %w (last: %v)", left, ctx.Err(), err)
+			return fmt.Errorf("drain: %d partitions are still led here: %w", left, errors.Join(ctx.Err(), err))
 		}
 	}
 }

@@ -134,7 +134,7 @@ func (h *raftHost) leader(shard uint64) (raftnode.Leadership, bool) { return h.n
 func (h *raftHost) campaign(shard uint64) { h.node.Campaign(shard) }
 
 func (h *raftHost) transfer(ctx context.Context, shard uint64, to protocol.BrokerID) error {
-	return h.node.Transfer(ctx, shard, to, nil)
+	return h.node.Transfer(ctx, shard, to, raftnode.Handover{})
 }
 
 // raftReplica is a real replica.

@@ -74,7 +74,7 @@ func TestCommandWithMoreFields(t *testing.T) {
 	e.str("billing")
 	e.bytes([]byte("new"))
 	e.optional(nil)
-	e.bool(true)
+	e.must(e.enc.EncodeBool(true))
 	e.uint(1 << 50)
 	got, err := decodeCommand(e.buf.Bytes())
 	require.NoError(t, err)
