@@ -26,7 +26,7 @@ const (
 	newShardTurn  = 600 * time.Millisecond
 	// scanNew and scanOld are how often shards are looked for: without a leader, and led by a broker that has been
 	// in trouble for longer than scanFast.
-	scanNew  = 200 * time.Millisecond
+	scanNew  = 50 * time.Millisecond
 	scanOld  = 500 * time.Millisecond
 	scanFast = 5 * time.Second
 	// firstTerm is the term of a shard that was bootstrapped and has never had a leader. A replica that was just
