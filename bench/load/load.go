@@ -104,7 +104,6 @@ func Run(ctx context.Context, connect func(context.Context) (*client.Client, err
 	if err != nil && !errors.Is(err, client.ErrTopicExists) {
 		return nil, err
 	}
-	before := epochs(admin, o)
 	m := &meter{hist: hdr.New(1, highest, 3)}
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
@@ -113,6 +112,8 @@ func Run(ctx context.Context, connect func(context.Context) (*client.Client, err
 	for i := range o.Producers {
 		wg.Go(func() { errs[i] = produce(sending, connect, o, m) })
 	}
+	sleep(ctx, o.Warmup)
+	before := epochs(admin, o)
 	start, end := measure(ctx, m, o)
 	stop()
 	wg.Wait()
@@ -121,9 +122,8 @@ func Run(ctx context.Context, connect func(context.Context) (*client.Client, err
 	return r, errors.Join(append(errs, ctx.Err())...)
 }
 
-// measure switches the meter on after the warm-up and off after the duration.
+// measure switches the meter on and, after the duration, off.
 func measure(ctx context.Context, m *meter, o Options) (start, end time.Time) {
-	sleep(ctx, o.Warmup)
 	m.set(true)
 	start = time.Now()
 	last := int64(0)

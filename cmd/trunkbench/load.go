@@ -55,7 +55,7 @@ func loadCommand() *cobra.Command {
 	f.IntVar(&o.Partitions, "partitions", 8, "partitions of the topic")
 	f.IntVar(&o.Replicas, "replicas", 3, "replicas of each partition")
 	f.IntVar(&o.Size, "size", 256, "bytes of a record")
-	f.IntVar(&o.Window, "window", 0, "records one producer may have unacknowledged (0: what the SDK buffers)")
+	f.IntVar(&o.Window, "window", 10_000, "records one producer may have unacknowledged (0: what the SDK buffers)")
 	f.DurationVar(&o.Warmup, "warmup", 3*time.Second, "time before measuring")
 	f.DurationVar(&o.Duration, "duration", 15*time.Second, "time of measuring")
 	return cmd
