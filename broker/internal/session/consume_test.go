@@ -121,7 +121,7 @@ func TestCreditIsKeptOnTheWire(t *testing.T) {
 func TestSlowConsumerDoesNotStallOthers(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Limits.WriteTimeout = time.Second })
 	p := w.partitions[tp0]
-	p.Fill(60, 1, 1<<20)
+	p.Fill(60, 1, 256<<10)
 	c, ctl := w.connect()
 	var slow []*lane
 	for i := range 2 { // the test's connection window is 16 MiB, a stream's 2 MiB
