@@ -20,12 +20,25 @@ var (
 	ErrNoBroker = errors.New("no broker reachable")
 )
 
-// dialTimeout bounds one attempt. It is several round trips to the other side of the world; a broker
-// that is gone is usually noticed much earlier, by a refused packet.
-const dialTimeout = 2 * time.Second
+// An attempt to connect first gets firstDial, then twice as much each time up to maxDial, which is several
+// round trips to the other side of the world. A port that is closed ends an attempt at once; the short
+// beginning is for a broker that died in the middle of the handshake and is back: the new process does
+// not answer the packets of the old handshake.
+const (
+	firstDial = 400 * time.Millisecond
+	maxDial   = 2 * time.Second
+)
 
-// refreshEvery is how often images are asked for while a partition is stuck.
-const refreshEvery = time.Second
+func dialTimeout(attempt int) time.Duration {
+	return min(maxDial, firstDial<<min(attempt, 8))
+}
+
+// refreshEvery is how often images are asked for while a partition is stuck, refreshPause how often at
+// most.
+const (
+	refreshEvery = time.Second
+	refreshPause = 200 * time.Millisecond
+)
 
 // Hooks are called as things happen; nil ones are skipped. They must not block.
 type Hooks struct {
@@ -57,7 +70,8 @@ type Cluster struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
-	stuck  atomic.Int64 // partitions that wait for a leader or a connection
+	stuck  atomic.Int64  // partitions that wait for a leader or a connection
+	lost   chan struct{} // holds one: a broker does not lead and does not say who does
 
 	mu           sync.Mutex // guards the following
 	name         string     // of the cluster, from the first hello
@@ -76,7 +90,8 @@ type Cluster struct {
 // until every seed has failed for a reason that will not pass.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	c := &Cluster{
-		cfg: cfg, imageChanged: make(chan struct{}), liveChanged: make(chan struct{}),
+		cfg: cfg, lost: make(chan struct{}, 1),
+		imageChanged: make(chan struct{}), liveChanged: make(chan struct{}),
 		leaders:  make(map[protocol.TopicPartition]*leaderEntry),
 		peers:    make(map[protocol.BrokerID]*peer),
 		seedErrs: make(map[string]error),
@@ -156,10 +171,10 @@ func (c *Cluster) GoAway(cn *conn.Conn, g *wire.GoAway) {
 	c.cfg.Log.Info("broker is leaving", "broker", cn.Broker(), "reason", g.Reason, "grace_ms", g.GraceMillis)
 }
 
-// runRefresh asks for images as long as a partition is stuck. News is pushed; this is for news that got
-// lost on the way.
+// runRefresh asks for images as long as a partition is stuck, and at once when a broker refused without
+// saying who leads. News is pushed; this is for news that got lost on the way.
 func (c *Cluster) runRefresh() {
-	for wait(c.ctx, refreshEvery) == nil {
+	for wait(c.ctx, refreshEvery, c.lost) == nil {
 		if c.stuck.Load() == 0 {
 			continue
 		}
@@ -168,6 +183,9 @@ func (c *Cluster) runRefresh() {
 			_ = c.RefreshAll(ctx) // the next round tries again
 		}
 		cancel()
+		if wait(c.ctx, refreshPause) != nil {
+			return
+		}
 	}
 }
 

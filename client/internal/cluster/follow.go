@@ -199,11 +199,19 @@ func (c *Cluster) watch(ctx context.Context, cancel context.CancelCauseFunc, f *
 	}
 }
 
-// learn takes the hint out of a refusal.
+// learn takes the hint out of a refusal, or has the brokers asked if there is none.
 func (c *Cluster) learn(tp protocol.TopicPartition, err error) {
 	var pe *protocol.Error
-	if errors.As(err, &pe) && pe.Code == protocol.CodeNotLeader && pe.Leader != 0 {
-		c.Observe(tp, Leader{Broker: pe.Leader, Epoch: pe.Epoch})
+	if !errors.As(err, &pe) || pe.Code != protocol.CodeNotLeader {
+		return
+	}
+	before, _ := c.Leader(tp)
+	c.Observe(tp, Leader{Broker: pe.Leader, Epoch: pe.Epoch})
+	if now, _ := c.Leader(tp); now == before {
+		select {
+		case c.lost <- struct{}{}:
+		default:
+		}
 	}
 }
 

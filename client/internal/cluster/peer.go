@@ -33,22 +33,22 @@ func (c *Cluster) Conn(id protocol.BrokerID) (*conn.Conn, <-chan struct{}, error
 	return p.conn, p.changed, p.lastErr
 }
 
-// WaitConn waits until the broker is connected.
+// WaitConn waits until the broker is connected, or the next attempt to connect to it has failed.
 func (c *Cluster) WaitConn(ctx context.Context, id protocol.BrokerID) (*conn.Conn, error) {
-	for {
+	for first := true; ; first = false {
 		cn, changed, lastErr := c.Conn(id)
-		if cn != nil {
+		switch {
+		case cn != nil:
 			return cn, nil
+		case lastErr != nil && !first:
+			return nil, lastErr
 		}
 		select {
 		case <-changed:
 		case <-c.ctx.Done():
 			return nil, context.Cause(c.ctx)
 		case <-ctx.Done():
-			if lastErr != nil {
-				return nil, fmt.Errorf("%w (%w)", context.Cause(ctx), lastErr)
-			}
-			return nil, context.Cause(ctx)
+			return nil, because(ctx, lastErr)
 		}
 	}
 }
@@ -110,10 +110,10 @@ func (c *Cluster) tend() {
 // runPeer keeps the connection to one broker.
 func (c *Cluster) runPeer(ctx context.Context, p *peer, cn *conn.Conn) {
 	var b backoff
-	for turn := 0; ctx.Err() == nil; turn++ {
+	for ctx.Err() == nil {
 		if cn == nil {
 			var err error
-			if cn, err = c.dialPeer(ctx, p, turn); err != nil {
+			if cn, err = c.dialPeer(ctx, p, b.attempts); err != nil {
 				_ = wait(ctx, max(b.next(), firstDelay))
 				continue
 			}
@@ -139,14 +139,14 @@ func (c *Cluster) runPeer(ctx context.Context, p *peer, cn *conn.Conn) {
 }
 
 // dialPeer dials a peer once, at its own address or, every other time, where a seed found it.
-func (c *Cluster) dialPeer(ctx context.Context, p *peer, turn int) (*conn.Conn, error) {
+func (c *Cluster) dialPeer(ctx context.Context, p *peer, attempt int) (*conn.Conn, error) {
 	c.mu.Lock()
 	addr := p.addr
-	if p.seed != "" && (turn%2 == 1 || addr == "") {
+	if p.seed != "" && (attempt%2 == 1 || addr == "") {
 		addr = p.seed
 	}
 	c.mu.Unlock()
-	cn, err := c.dial(ctx, addr)
+	cn, err := c.dial(ctx, addr, attempt)
 	if err == nil && cn.Broker() != p.id {
 		err = fmt.Errorf("dial %s: broker %d answers there, not %d", addr, cn.Broker(), p.id)
 		cn.Close(conn.ErrReplaced)
@@ -164,8 +164,9 @@ func (c *Cluster) dialPeer(ctx context.Context, p *peer, turn int) (*conn.Conn, 
 }
 
 // dial makes one connection and checks it.
-func (c *Cluster) dial(ctx context.Context, addr string) (*conn.Conn, error) {
-	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+func (c *Cluster) dial(ctx context.Context, addr string, attempt int) (*conn.Conn, error) {
+	timeout := dialTimeout(attempt)
+	dctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
 	began := time.Now()
 	cn, err := conn.Dial(dctx, addr, &c.cfg.Conn)
@@ -253,19 +254,19 @@ func (c *Cluster) runSeeds() {
 				continue
 			}
 		}
-		c.dialSeeds()
+		c.dialSeeds(b.attempts)
 		_ = wait(c.ctx, max(b.next(), firstDelay), changed)
 	}
 }
 
 // dialSeeds dials all seeds at once and hands the connections to their peers.
-func (c *Cluster) dialSeeds() {
+func (c *Cluster) dialSeeds(attempt int) {
 	c.setSeeding(true)
 	defer c.setSeeding(false)
 	var wg sync.WaitGroup
 	for _, addr := range c.cfg.Seeds {
 		wg.Go(func() {
-			cn, err := c.dial(c.ctx, addr)
+			cn, err := c.dial(c.ctx, addr, attempt)
 			if err != nil {
 				c.seedFailed(addr, err)
 				return

@@ -31,8 +31,9 @@ type Conn struct {
 	suspect chan struct{} // a packet was refused
 	pongs   chan []byte   // payloads to answer
 
-	mu    sync.Mutex
-	cause error // why this side closed it; first one wins
+	mu        sync.Mutex // guards the following
+	onRefused func()     // ends the attempt while dialling, then hint
+	cause     error      // why this side closed it; first one wins
 
 	closeOnce sync.Once
 	wg        sync.WaitGroup

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -72,9 +71,12 @@ func Permanent(err error) bool {
 }
 
 // Dial connects to the broker at addr, says hello and subscribes to metadata. Nothing is read or
-// watched until Start.
+// watched until Start. A refused packet ends the attempt at once.
 func Dial(ctx context.Context, addr string, cfg *Config) (*Conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	c := &Conn{addr: addr, suspect: make(chan struct{}, 1), pongs: make(chan []byte, 4)}
+	c.onRefused = func() { cancel(ErrRefused) }
 	if err := c.dial(ctx, cfg); err != nil {
 		c.release()
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
@@ -84,8 +86,19 @@ func Dial(ctx context.Context, addr string, cfg *Config) (*Conn, error) {
 		c.release()
 		return nil, fmt.Errorf("hello to %s: %w", addr, err)
 	}
+	c.mu.Lock()
+	c.onRefused = c.hint
+	c.mu.Unlock()
 	c.done = c.qc.Context().Done()
 	return c, nil
+}
+
+// refused is called by the socket.
+func (c *Conn) refused() {
+	c.mu.Lock()
+	f := c.onRefused
+	c.mu.Unlock()
+	f()
 }
 
 // Start begins heartbeats and the delivery of events. It is called once, before Close.
@@ -95,20 +108,10 @@ func (c *Conn) Start(ev Events) {
 	c.wg.Go(c.writeControl)
 }
 
-// dial makes the QUIC connection. A refusal ends it at once.
+// dial makes the QUIC connection.
 func (c *Conn) dial(ctx context.Context, cfg *Config) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var mu sync.Mutex
-	onRefused := func() { cancel(ErrRefused) }
 	var err error
-	c.sock, err = openSocket(ctx, c.addr, func() {
-		mu.Lock()
-		f := onRefused
-		mu.Unlock()
-		f()
-	})
-	if err != nil {
+	if c.sock, err = openSocket(ctx, c.addr, c.refused); err != nil {
 		return err
 	}
 	t := cfg.TLS.Clone()
@@ -120,16 +123,10 @@ func (c *Conn) dial(ctx context.Context, cfg *Config) error {
 	}
 	c.tr = &quic.Transport{Conn: c.sock}
 	c.qc, err = c.tr.Dial(ctx, c.sock.RemoteAddr(), t, quicConfig())
-	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, ErrRefused) {
-			return cause
-		}
-		return err
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	mu.Lock()
-	onRefused = c.hint
-	mu.Unlock()
-	return nil
+	return err
 }
 
 func quicConfig() *quic.Config {
