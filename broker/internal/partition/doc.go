@@ -57,7 +57,8 @@
 //	Inv2  An operation is answered exactly once; answers of one term come in queue order, those of a later term later.
 //	Inv3  An operation that was ever in a proposal is answered by its result or as of unknown outcome.
 //	Inv4  Nothing but epoch-begin is proposed before an epoch-begin of this term was applied here.
-//	Inv5  No operation waits for an answer longer than about PendingTimeout + 2*ProposalTimeout.
+//	Inv5  While nothing completes, no operation waits for an answer longer than about PendingTimeout + 2*ProposalTimeout;
+//	      after the loss of leadership or of the majority, none waits at all.
 //
 // Bounds: MaxPendingBytes of batches (Append waits), maxControls other operations (CodeOverloaded), MaxProposals
 // proposals of MaxProposalBytes (one batch may exceed it). A follower has no goroutine, a leader two, and either one more

@@ -56,13 +56,15 @@ type fakeRaft struct {
 	m  *fsm.Machine
 	ch chan struct{} // has a token after log grew
 
+	applying sync.Mutex
+	index    uint64 // guarded by applying
+
 	mu        sync.Mutex
 	part      *Partition
 	term      uint64
 	leads     bool
 	faults    []fault // of the proposals to come; commit after the last
 	log       []item  // not applied
-	index     uint64
 	proposed  int
 	gate      chan struct{} // not nil: nothing is applied until it is closed
 	transfers []protocol.BrokerID
@@ -176,6 +178,19 @@ func (f *fakeRaft) block() (release func()) {
 func (f *fakeRaft) script(faults ...fault) {
 	f.mu.Lock()
 	f.faults = faults
+	f.mu.Unlock()
+}
+
+// seen returns what Compact and Transfer were asked for.
+func (f *fakeRaft) seen() (compacted []uint64, transfers []protocol.BrokerID, busy int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]uint64(nil), f.compacted...), append([]protocol.BrokerID(nil), f.transfers...), f.busy
+}
+
+func (f *fakeRaft) stick(stuck bool) {
+	f.mu.Lock()
+	f.stuck = stuck
 	f.mu.Unlock()
 }
 
@@ -329,6 +344,8 @@ func (f *fakeRaft) usurp(how fault, cut []item) {
 }
 
 func (f *fakeRaft) apply(cmd []byte) raftnode.Result {
+	f.applying.Lock()
+	defer f.applying.Unlock()
 	f.index++
 	out, err := f.m.Update([]sm.Entry{{Index: f.index, Cmd: cmd}})
 	require.NoError(f.t, err)

@@ -38,24 +38,26 @@ func TestTransfer(t *testing.T) {
 		synctest.Wait()
 		require.ErrorIs(t, r.Transfer(t.Context(), other), protocol.ErrOverloaded, "one at a time")
 		r.send(t, a, 5, 1) // the target is not there yet: this is served
-		require.Empty(t, r.raft.transfers, "something is pending")
+		_, transfers, _ := r.raft.seen()
+		require.Empty(t, transfers, "something is pending")
 		release()
 		time.Sleep(10 * roundTrip)
-		require.Equal(t, []protocol.BrokerID{other}, r.raft.transfers)
-		require.Zero(t, r.raft.busy)
+		_, transfers, busy := r.raft.seen()
+		require.Equal(t, []protocol.BrokerID{other}, transfers)
+		require.Zero(t, busy)
 		require.Equal(t, []string{"5/0:0", "5/1:1"}, a.got())
 
 		raw, h := makeBatch(t, 5, 2, 1, 1)
 		late := make(chan error, 1)
 		go func() { late <- r.Append(context.Background(), raw, h, nil) }()
-		var ack error
-		r.CursorAck("s", 1, 1, func(_ protocol.Offset, err error) { ack = err })
+		ack := make(chan error, 1)
+		r.CursorAck("s", 1, 1, func(_ protocol.Offset, err error) { ack <- err })
 		time.Sleep(10 * roundTrip)
-		require.NoError(t, ack, "it waits")
+		require.Empty(t, ack, "it waits")
 		r.raft.lead(other)
 		require.NoError(t, <-result)
 		require.ErrorIs(t, <-late, protocol.ErrNotLeader)
-		require.ErrorIs(t, ack, protocol.ErrNotLeader)
+		require.ErrorIs(t, <-ack, protocol.ErrNotLeader)
 	})
 }
 
@@ -65,7 +67,7 @@ func TestTransferFails(t *testing.T) {
 		r.raft.elect()
 		time.Sleep(5 * roundTrip)
 		for n, want := range []*protocol.Error{protocol.ErrUnavailable, protocol.ErrTimeout} {
-			r.raft.stuck = n == 0 // else it claims to have handed over, and nobody comes
+			r.raft.stick(n == 0) // else it claims to have handed over, and nobody comes
 			result := make(chan error, 1)
 			go func() { result <- r.Transfer(t.Context(), other) }()
 			synctest.Wait()

@@ -42,16 +42,19 @@ func TestCompaction(t *testing.T) {
 	within(t, nil, change, func(t *testing.T, r *rig, a *acks) {
 		r.raft.elect()
 		time.Sleep(2 * time.Second)
-		require.Empty(t, r.raft.compacted)
+		compacted, _, _ := r.raft.seen()
+		require.Empty(t, compacted)
 		for n := range 30 { // about 200 bytes each; half of the bound is taken for there already
 			r.send(t, a, 5, n)
 			time.Sleep(2 * roundTrip)
 		}
 		time.Sleep(2 * time.Second)
-		require.Len(t, r.raft.compacted, 1)
-		require.Less(t, r.raft.compacted[0], r.m.Applied())
+		compacted, _, _ = r.raft.seen()
+		require.Len(t, compacted, 1)
+		require.Less(t, compacted[0], r.m.Applied())
 		time.Sleep(time.Minute)
-		require.Len(t, r.raft.compacted, 1, "nothing was applied since")
+		compacted, _, _ = r.raft.seen()
+		require.Len(t, compacted, 1, "nothing was applied since")
 	})
 }
 

@@ -1,0 +1,53 @@
+package raftnode
+
+import (
+	"fmt"
+	_ "unsafe" // for go:linkname
+)
+
+// Dragonboat sizes the queues of each replica for one that serves alone: 1.1 MB of them, idle. Its own way to change that
+// is a JSON file in the working directory of the process, read before main runs, which is no way for a daemon. The
+// variables below are where it keeps what it read; they are used when a replica is made or, the last two, while its entries
+// are trimmed.
+//
+//	                            default   here     why it is enough
+//	received messages           2 x 1024  2 x 256  a follower that falls behind by more is told to probe
+//	proposals                   2 x 2048  2 x 64   a partition has MaxProposals outstanding, or one claim
+//	reads                       2 x 4096  2 x 256  only the metadata shard is read through Raft
+//	tables of open proposals    16        2        one goroutine proposes; each has a random source of 5 KB
+//	entries kept in memory      512       64       allocated anew with nearly every step of a quiet shard
+//	free ones before it grows   96        16
+//
+//go:linkname receiveQueueLen github.com/lni/dragonboat/v4.receiveQueueLen
+var receiveQueueLen uint64
+
+//go:linkname incomingProposalsMaxLen github.com/lni/dragonboat/v4.incomingProposalsMaxLen
+var incomingProposalsMaxLen uint64
+
+//go:linkname incomingReadIndexMaxLen github.com/lni/dragonboat/v4.incomingReadIndexMaxLen
+var incomingReadIndexMaxLen uint64
+
+//go:linkname pendingProposalShards github.com/lni/dragonboat/v4.pendingProposalShards
+var pendingProposalShards uint64
+
+//go:linkname entrySliceSize github.com/lni/dragonboat/v4/internal/raft.entrySliceSize
+var entrySliceSize uint64
+
+//go:linkname minEntrySliceSize github.com/lni/dragonboat/v4/internal/raft.minEntrySliceSize
+var minEntrySliceSize uint64
+
+func init() {
+	// The packages that own the variables have set them by now, for this one imports them.
+	for _, set := range []struct {
+		what *uint64
+		to   uint64
+	}{
+		{&receiveQueueLen, 256}, {&incomingProposalsMaxLen, 64}, {&incomingReadIndexMaxLen, 256},
+		{&pendingProposalShards, 2}, {&entrySliceSize, 64}, {&minEntrySliceSize, 16},
+	} {
+		if *set.what < set.to {
+			panic(fmt.Errorf("raftnode: Dragonboat's soft setting is %d: this version keeps it elsewhere", *set.what))
+		}
+		*set.what = set.to
+	}
+}
