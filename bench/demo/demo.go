@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
+	"github.com/trunkline/trunkline/bench/trial"
 	"github.com/trunkline/trunkline/client"
 )
 
@@ -34,28 +36,9 @@ type Options struct {
 
 // Result is the verdict.
 type Result struct {
-	Published    int        `json:"published"`
-	Acked        int        `json:"acked"`
-	Delivered    int        `json:"delivered"`
-	Lost         int        `json:"lost"`
-	Duplicated   int        `json:"duplicated"`
-	Reordered    int        `json:"reordered"`
-	LeaderKills  int        `json:"leader_kills"`
-	PublishPause PauseStats `json:"publish_pause_ms"`
-
-	DeliveryPause PauseStats `json:"delivery_pause_ms"`
-	ReturnPause   PauseStats `json:"return_pause_ms"` // longest publish pause of any partition while a victim came back
-	LeaderChanges int        `json:"leader_changes"`
-	Failed        int        `json:"failed"`   // publishes answered with an error
-	Phantom       int        `json:"phantom"`  // records that were never sent or were refused
-	Diverged      int        `json:"diverged"` // replicas that differ
-	Seconds       float64    `json:"seconds"`
-	Hang          bool       `json:"hang"`
-}
-
-// OK reports whether every promise held.
-func (r *Result) OK() bool {
-	return r.Lost+r.Duplicated+r.Reordered+r.Phantom+r.Diverged == 0 && r.Acked == r.Published && r.Acked > 0
+	trial.Verdict
+	Seconds float64 `json:"seconds"`
+	Hang    bool    `json:"hang"`
 }
 
 const topic = "demo"
@@ -88,8 +71,6 @@ type run struct {
 	cluster *cluster.Cluster
 	client  *client.Client
 	input   *input
-	pub     *publisher
-	sub     *subscriber
 	start   time.Time
 }
 
@@ -169,37 +150,67 @@ func (r *run) cleanUp(dir string, failed bool) error {
 
 // demonstrate publishes, consumes and kills at once, then reads back and judges.
 func (r *run) demonstrate(ctx context.Context) (*Result, error) {
-	var err error
-	if r.sub, err = subscribe(ctx, r.client); err != nil {
+	t, err := trial.Start(ctx, r.cluster, r.client, trial.Options{
+		Topic: topic, Partitions: r.opts.Partitions, Rate: r.opts.Rate, Record: r.record,
+		Hang: r.opts.Hang, Hold: r.opts.Hold, Say: r.say,
+	})
+	if err != nil {
 		return nil, err
-	}
-	if r.pub, err = publish(ctx, r.client, r.input, r.opts, r.sub.pauses); err != nil {
-		return nil, errors.Join(err, r.sub.stop(ctx))
 	}
 	progress, stopProgress := context.WithCancel(ctx)
 	ticking := make(chan struct{})
-	go func() { defer close(ticking); r.showProgress(progress) }()
-	kills, err := r.injectFaults(ctx)
+	go func() { defer close(ticking); t.Progress(progress) }()
+	kills, err := r.injectFaults(ctx, t)
 	stopProgress()
 	<-ticking
-	if err := errors.Join(err, r.pub.stop(ctx)); err != nil {
-		return nil, errors.Join(err, r.sub.stop(ctx))
+	if err != nil {
+		return nil, errors.Join(err, t.Abandon(ctx))
 	}
-	return r.judge(ctx, kills)
+	v, err := t.Judge(ctx, kills)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Verdict: *v, Seconds: time.Since(r.start).Seconds(), Hang: r.opts.Hang}, nil
 }
 
-func (r *run) showProgress(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	var sent, acked, got int
+// record makes record n of the input, which is sent again and again.
+func (r *run) record(n int) client.Record {
+	l := r.input.lines[n%len(r.input.lines)]
+	return client.Record{Key: l.key, Value: l.value, Partition: client.OnPartition(keyPartition(l.key, r.opts.Partitions))}
+}
+
+// keyPartition spreads keys over partitions.
+func keyPartition(key []byte, partitions int) int {
+	h := fnv.New32a()
+	_, _ = h.Write(key) // a hash never fails
+	return int(h.Sum32() % uint32(partitions))
+}
+
+// injectFaults kills (or stops) the busiest leader opts.Kills times, one at a time, and goes on until the whole input was published
+// once.
+func (r *run) injectFaults(ctx context.Context, t *trial.Trial) ([]trial.Kill, error) {
+	what := "kill"
+	if r.opts.Hang {
+		what = "hang"
+	}
+	var kills []trial.Kill
+	for len(kills) < r.opts.Kills {
+		k, err := t.Strike(ctx)
+		if err != nil {
+			return kills, fmt.Errorf("%s %d: %w", what, len(kills)+1, err)
+		}
+		kills = append(kills, k)
+		r.say("%s %d of %d: broker %d led %d partitions; publish pause %v", what, len(kills), r.opts.Kills, k.Broker, len(k.Partitions),
+			k.Pause.Round(100*time.Microsecond))
+	}
 	for {
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick.C:
+			return kills, ctx.Err()
+		case <-time.After(trial.Settle):
 		}
-		s, a, g := r.pub.sent(), r.pub.acked(), r.sub.received()
-		r.say("published %7d (%5d/s)   acked %7d (%5d/s)   delivered %7d (%5d/s)   waiting %d", s, s-sent, a, a-acked, g, g-got, s-a)
-		sent, acked, got = s, a, g
+		if t.Sent() >= len(r.input.lines) {
+			return kills, nil
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package demo
+package trial
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"hash/fnv"
 	"sync"
 	"time"
 
@@ -17,10 +16,9 @@ import (
 // numberHeader carries a record's number, so that a record is recognised wherever it is read.
 const numberHeader = "n"
 
-// publisher sends the input again and again at a steady rate, whatever the answers: an open loop.
+// publisher sends records at a steady rate, whatever the answers: an open loop.
 type publisher struct {
 	producer *client.Producer
-	input    *input
 	opts     Options
 	pauses   *pauses
 	delivery *pauses // of the subscriber
@@ -34,20 +32,20 @@ type publisher struct {
 	err     error         // guarded by mu; first failure
 }
 
-func publish(ctx context.Context, c *client.Client, in *input, opts Options, delivery *pauses) (*publisher, error) {
+func publish(ctx context.Context, c *client.Client, opts Options, delivery *pauses) (*publisher, error) {
 	open, cancelOpen := context.WithTimeout(ctx, 30*time.Second)
 	defer cancelOpen()
-	producer, err := c.Producer(open, topic)
+	producer, err := c.Producer(open, opts.Topic)
 	if err != nil {
 		return nil, err
 	}
 	loop, cancel := context.WithCancel(ctx)
-	p := &publisher{producer: producer, input: in, opts: opts, pauses: newPauses(), delivery: delivery, cancel: cancel, done: make(chan struct{})}
+	p := &publisher{producer: producer, opts: opts, pauses: newPauses(), delivery: delivery, cancel: cancel, done: make(chan struct{})}
 	go func() { defer close(p.done); p.loop(loop) }()
 	return p, nil
 }
 
-// loop sends what is due each millisecond until ctx ends and the whole input was sent at least once.
+// loop sends what is due each millisecond until ctx ends.
 func (p *publisher) loop(ctx context.Context) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -68,14 +66,13 @@ func (p *publisher) loop(ctx context.Context) {
 }
 
 func (p *publisher) send(ctx context.Context, n int) {
-	l := p.input.lines[n%len(p.input.lines)]
-	part := keyPartition(l.key, p.opts.Partitions)
-	number := binary.BigEndian.AppendUint64(nil, uint64(n))
+	rec := p.opts.Record(n)
+	part := int32(*rec.Partition)
+	rec.Headers = []client.Header{{Key: numberHeader, Value: binary.BigEndian.AppendUint64(nil, uint64(n))}}
 	p.mu.Lock()
 	p.history = append(p.history, verify.Sent{Outcome: verify.Pending})
 	p.mu.Unlock()
 	p.pauses.sent(part, time.Now())
-	rec := client.Record{Key: l.key, Value: l.value, Headers: []client.Header{{Key: numberHeader, Value: number}}, Partition: client.OnPartition(int(part))}
 	err := p.producer.Send(context.WithoutCancel(ctx), rec, func(rc client.Receipt, err error) { p.answered(n, part, rc, err) })
 	if err != nil {
 		p.answered(n, part, client.Receipt{}, err)
@@ -128,13 +125,6 @@ func (p *publisher) acked() int {
 	return p.ackedN
 }
 
-// keyPartition spreads keys over partitions.
-func keyPartition(key []byte, partitions int) int32 {
-	h := fnv.New32a()
-	_, _ = h.Write(key) // a hash never fails
-	return int32(h.Sum32() % uint32(partitions))
-}
-
 // entry turns a message into what the checkers compare.
 func entry(m *client.Message) (verify.Entry, error) {
 	for _, h := range m.Headers {
@@ -159,10 +149,10 @@ type subscriber struct {
 	err       error                    // guarded by mu
 }
 
-func subscribe(ctx context.Context, c *client.Client) (*subscriber, error) {
+func subscribe(ctx context.Context, c *client.Client, topic string) (*subscriber, error) {
 	open, cancelOpen := context.WithTimeout(ctx, 30*time.Second)
 	defer cancelOpen()
-	sub, err := c.Subscribe(open, topic, "demo", client.StartAt(client.Earliest()))
+	sub, err := c.Subscribe(open, topic, Subscription, client.StartAt(client.Earliest()))
 	if err != nil {
 		return nil, err
 	}
