@@ -309,6 +309,9 @@ func (w *world) lane(c *transporttest.Client) *lane {
 	return &lane{w.t, s, frame.NewReader(s)}
 }
 
+// half ends the client's side. It fails if the broker has said already that it reads no more, which is no harm.
+func (l *lane) half() { _ = l.Close() }
+
 type message interface{ Append([]byte) []byte }
 
 func (l *lane) send(k protocol.Kind, m message) {
@@ -387,7 +390,7 @@ func (w *world) request(c *transporttest.Client, r *wire.Request) *wire.Response
 	w.t.Helper()
 	l := w.lane(c)
 	l.send(protocol.KindRequest, r)
-	require.NoError(w.t, l.Close())
+	l.half()
 	var resp wire.Response
 	l.want(protocol.KindResponse, &resp)
 	l.wantEnd()
