@@ -66,10 +66,23 @@ func (c *Consumer) Wait(ctx context.Context) error {
 		select {
 		case <-c.wake:
 		case <-appended:
+			c.checkReplica(pos)
 		case <-c.lost:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// checkReplica ends the stream when the replica was closed, which wakes everybody who waits for its log to grow: a
+// reader of any replica has no other news of that.
+func (c *Consumer) checkReplica(pos protocol.Offset) {
+	if _, next := c.p.Bounds(); pos < next {
+		return
+	}
+	if _, err := c.p.Read(pos, 1, nil); err != nil {
+		e := wire.ErrorFrom(err)
+		c.End(e.Err())
 	}
 }
 

@@ -198,6 +198,18 @@ func TestLostLeadershipEndsAllStreams(t *testing.T) {
 	})
 }
 
+func TestReaderOfAClosedReplicaEnds(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, m *feed.Manager, p *feedtest.Partition) {
+		p.Fill(1, 10, 10)
+		o := openReader()
+		o.AnyReplica = true
+		r := join(t, m, p, o)
+		require.EqualValues(t, 10, r.look().next)
+		p.Close()
+		require.ErrorIs(t, r.look().err, protocol.ErrUnavailable)
+	})
+}
+
 func TestNewStreamOfTheSameConsumerReplacesTheOld(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, m *feed.Manager, p *feedtest.Partition) {
 		p.Fill(1, 10, 10)

@@ -27,6 +27,7 @@ type Partition struct {
 	cursors   map[string]feed.Cursor
 	producers map[protocol.ProducerID]protocol.Sequence
 	time      int64 // append time of the next batch
+	closed    bool
 
 	acks     int // CursorAck calls
 	fail     func(op string) error
@@ -270,6 +271,9 @@ func (p *Partition) Bounds() (start, next protocol.Offset) {
 func (p *Partition) Read(from protocol.Offset, most int, dst []byte) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return dst, protocol.Errorf(protocol.CodeUnavailable, "closed")
+	}
 	if from < p.start || from > p.next {
 		return dst, protocol.Errorf(protocol.CodeOffsetOutOfRange, "offset %d outside [%d, %d]", from, p.start, p.next)
 	}
@@ -284,6 +288,15 @@ func (p *Partition) Read(from protocol.Offset, most int, dst []byte) ([]byte, er
 		dst, size = append(dst, e.bytes...), size+len(e.bytes)
 	}
 	return dst, nil
+}
+
+// Close closes the replica as a broker does: who waits for records is woken and finds none.
+func (p *Partition) Close() {
+	p.Lose()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	close(p.appended)
 }
 
 // OffsetForTime implements feed.Partition.
