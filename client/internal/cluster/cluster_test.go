@@ -1,0 +1,103 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/wire"
+)
+
+func offline() *Cluster {
+	c := &Cluster{
+		lost: make(chan struct{}, 1), imageChanged: make(chan struct{}),
+		leaders: make(map[protocol.TopicPartition]*leaderEntry), peers: make(map[protocol.BrokerID]*peer),
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	return c
+}
+
+func image(version uint64, leader protocol.BrokerID, epoch protocol.Epoch, partitions int) *wire.Metadata {
+	t := wire.TopicInfo{ID: 1, Name: "t"}
+	for p := range partitions {
+		t.Partitions = append(t.Partitions, wire.PartitionInfo{
+			Partition: protocol.Partition(p), Leader: leader, Epoch: epoch,
+		})
+	}
+	return &wire.Metadata{Version: version, Topics: []wire.TopicInfo{t}}
+}
+
+var first = protocol.TopicPartition{Topic: 1, Partition: 0}
+
+// TestNewsInAnyOrder: leaders are compared by epoch, images by version, each on its own.
+func TestNewsInAnyOrder(t *testing.T) {
+	c := offline()
+	leader := func() Leader {
+		l, _ := c.Leader(first)
+		return l
+	}
+	c.apply(image(5, 1, 3, 2))
+	require.Equal(t, Leader{1, 3}, leader())
+	_, changed := c.Leader(first)
+
+	c.apply(image(4, 2, 4, 1)) // an old image may know a newer leader
+	require.Equal(t, Leader{2, 4}, leader())
+	i, _ := c.Image()
+	require.Equal(t, uint64(5), i.Version)
+	require.True(t, i.Has(protocol.TopicPartition{Topic: 1, Partition: 1}))
+	select {
+	case <-changed:
+	default:
+		t.Fatal("nobody was told")
+	}
+
+	c.Observe(first, Leader{3, 4}) // an epoch has one leader
+	c.Observe(first, Leader{3, 3})
+	c.Observe(first, Leader{0, 9}) // that nobody leads helps nobody
+	require.Equal(t, Leader{2, 4}, leader())
+	c.Observe(first, Leader{3, 5})
+	require.Equal(t, Leader{3, 5}, leader())
+
+	_, changed = c.Leader(first)
+	c.apply(&wire.Metadata{Version: 6})
+	<-changed
+	require.Equal(t, Leader{}, leader(), "the topic is gone")
+}
+
+func TestBackoff(t *testing.T) {
+	var b backoff
+	require.Zero(t, b.next())
+	longest := time.Duration(0)
+	for range 1000 {
+		d := b.next()
+		require.GreaterOrEqual(t, d, firstDelay/2)
+		require.LessOrEqual(t, d, maxDelay)
+		longest = max(longest, d)
+	}
+	require.Greater(t, longest, maxDelay*3/4)
+	b.reset()
+	require.Zero(t, b.next())
+	for attempt := range 100 {
+		require.LessOrEqual(t, dialTimeout(attempt), maxDial)
+		require.GreaterOrEqual(t, dialTimeout(attempt), firstDial)
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	refused := protocol.Errorf(protocol.CodeUnauthorized, "no")
+	moved := protocol.Errorf(protocol.CodeNotLeader, "not me")
+	for _, x := range []struct {
+		err  error
+		want bool
+	}{
+		{errors.New("broken"), false}, {refused, true}, {fmt.Errorf("open: %w", refused), true}, {moved, false},
+		{Retry(refused), false}, {Stop(moved), true}, {Stop(errors.New("enough")), true},
+	} {
+		require.Equal(t, x.want, terminal(x.err), "%v", x.err)
+	}
+}
