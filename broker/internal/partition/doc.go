@@ -32,22 +32,22 @@
 //
 // # Dangerous interleavings
 //
-//  1. Proposals A, B of one epoch; A is dropped (a leadership transfer was pending), B is appended. B's batch is refused
-//     by its sequence if it is of A's producer, but that must not be answered: A comes again. So the reaper answers in
-//     order only, and from the first failure on everything is proposed again. Batches that were appended are recognised
-//     by their sequence and answered with their first offset, as duplicates.
-//  2. A timed out but is in the log, not yet committed. A new epoch is begun behind it in the log; when that is applied,
-//     A either was applied before or never will be. Only then is A's content proposed again.
+//  1. Proposals A, B of one epoch; A is dropped (a leadership transfer was pending), B is appended. B's batch is
+//     refused by its sequence if it is of A's producer, but that must not be answered: A comes again. So the reaper
+//     answers in order only, and from the first failure on everything is proposed again. Batches that were appended
+//     are recognised by their sequence and answered with their first offset, as duplicates.
+//  2. A timed out but is in the log, not yet committed. A new epoch is begun behind it in the log; when that is
+//     applied, A either was applied before or never will be. Only then is A's content proposed again.
 //  3. Term T, a cut, another broker leads T+1, then we lead T+2, and the news come late as one. The client of an
 //     operation of T may have sent it to the leader of T+1. The operation is not carried over: it is answered as
 //     unknown, or as not appended if it never was in a proposal, and the client decides.
 //  4. We believe to lead T, but T+1 exists; Dragonboat forwards our proposals to its leader in silence. They carry our
 //     epoch: applied before the new leader's epoch-begin they are as good as any, after it they are refused.
-//  5. A claim succeeds in the moment the leadership is lost. Serving in it can do no harm (4); the halt channel ends it.
+//  5. A claim succeeds in the moment the leadership is lost. Serving in it can do no harm (4); halt ends it.
 //  6. Raft refuses to accept A (busy) and would accept B a moment later. The proposer offers A until it is accepted or
 //     the epoch ends.
-//  7. OpenProducer is answered from the state machine, which may lag behind proposals of the same producer that are still
-//     in the pipeline. The sequence told is then too low, the client sends again, and fsm recognises the repeats.
+//  7. OpenProducer is answered from the state machine, which may lag behind proposals of the same producer that are
+//     still in the pipeline. The sequence told is then too low, the client sends again, and fsm recognises the repeats.
 //  8. Operations that are not appends are proposed again too: opening and deleting are idempotent, an ack moves forward
 //     only, and an activation may grow by two. Its number is taken from the answer.
 //
@@ -61,6 +61,6 @@
 //	      after the loss of leadership or of the majority, none waits at all.
 //
 // Bounds: MaxPendingBytes of batches (Append waits), maxControls other operations (CodeOverloaded), MaxProposals
-// proposals of MaxProposalBytes (one batch may exceed it). A follower has no goroutine, a leader two, and either one more
-// while its upkeep does something. An idle partition holds no buffers.
+// proposals of MaxProposalBytes (one batch may exceed it). A follower has no goroutine, a leader two, and either one
+// more while its upkeep does something. An idle partition holds no buffers.
 package partition

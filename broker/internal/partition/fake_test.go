@@ -353,7 +353,8 @@ func (f *fakeRaft) apply(cmd []byte) raftnode.Result {
 }
 
 // makeBatch returns a batch of count records of a producer from a sequence on, whose values tell both.
-func makeBatch(t testing.TB, id protocol.ProducerID, seq protocol.Sequence, count, valueBytes int) ([]byte, batch.Header) {
+func makeBatch(t testing.TB, id protocol.ProducerID, seq protocol.Sequence, count, valueBytes int) (
+	[]byte, batch.Header) {
 	return makeBatchAt(t, id, seq, count, valueBytes, 1)
 }
 

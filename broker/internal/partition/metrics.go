@@ -41,9 +41,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	seconds := prometheus.ExponentialBuckets(0.0005, 2, 15)
 	m := &Metrics{
-		proposals:  counter("proposals_total", "Proposals made, without those that begin an epoch."),
-		bytes:      counter("proposed_bytes_total", "Bytes of these proposals."),
-		merged:     histogram("proposal_operations", "Operations merged into one proposal.", prometheus.ExponentialBuckets(1, 2, 13)),
+		proposals: counter("proposals_total", "Proposals made, without those that begin an epoch."),
+		bytes:     counter("proposed_bytes_total", "Bytes of these proposals."),
+		merged: histogram("proposal_operations", "Operations merged into one proposal.",
+			prometheus.ExponentialBuckets(1, 2, 13)),
 		commitTime: histogram("commit_seconds", "Time from a proposal to its application on the leader.", seconds),
 		claims:     counter("claims_total", "Epochs proposed."),
 		claimTime:  histogram("claim_seconds", "Time that beginning an epoch took.", seconds),

@@ -144,7 +144,7 @@ func (y *player) check(log []span) error {
 			return fmt.Errorf("producer %d: batch %d of the log is %+v", y.id, n, s)
 		}
 		if y.refused[s.timestamp] {
-			return fmt.Errorf("producer %d: sequence %d is in the log by an attempt that was answered as not appended", y.id, s.seq)
+			return fmt.Errorf("producer %d: sequence %d is in the log by an attempt answered as not appended", y.id, s.seq)
 		}
 		if told := y.offsets[s.seq]; told != s.offset {
 			return fmt.Errorf("producer %d: sequence %d is at %d, was told %d", y.id, s.seq, s.offset, told)
@@ -175,6 +175,7 @@ func (d *reader) play(t *testing.T, r *rig, upTo protocol.Offset) {
 		if c.Offset < d.committed {
 			d.wrong = fmt.Errorf("cursor %d was committed, %d is remembered", d.committed, c.Offset)
 		}
+		d.committed = c.Offset // also of an ack whose answer was lost
 		for o := c.Offset + 1; o <= upTo; o++ {
 			if _, next := r.m.Bounds(); o > next {
 				time.Sleep(roundTrip)
@@ -216,6 +217,7 @@ func TestExactlyOnce(t *testing.T) {
 		}
 		maxProposals := rapid.IntRange(1, 5).Draw(rt, "proposals")
 		maxBytes := rapid.SampledFrom([]int{100, 500, 1 << 20}).Draw(rt, "bytes")
+		flips := rapid.SliceOfN(rapid.IntRange(1, 30), 0, 10).Draw(rt, "quorum")
 		cursor := &reader{}
 		upTo := protocol.Offset(0)
 		for _, y := range players {
@@ -231,6 +233,13 @@ func TestExactlyOnce(t *testing.T) {
 				all.Go(func() { y.play(t, r) })
 			}
 			all.Go(func() { cursor.play(t, r, upTo) })
+			all.Go(func() {
+				for i, rounds := range flips {
+					time.Sleep(time.Duration(rounds) * roundTrip)
+					r.SetQuorum(i%2 == 1)
+				}
+				r.SetQuorum(true)
+			})
 			all.Wait()
 			log := readLog(t, r.m)
 			for _, y := range players {

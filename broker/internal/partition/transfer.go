@@ -54,8 +54,8 @@ func (p *Partition) pause() {
 	p.paused++
 }
 
-// quiesce waits until nothing is pending in a term, or reports that it is over. With hold nothing is proposed in it from
-// that moment on.
+// quiesce waits until nothing is pending in a term, or reports that it is over. With hold nothing is proposed in it
+// from that moment on.
 func (p *Partition) quiesce(ctx context.Context, t *term, hold bool) (over bool, err error) {
 	for {
 		p.mu.Lock()
@@ -78,8 +78,9 @@ func (p *Partition) quiesce(ctx context.Context, t *term, hold bool) (over bool,
 	}
 }
 
-// Transfer hands the leadership to another replica: once that has caught up, appends wait, what is pending is answered,
-// and it is told to take over. Transfer returns nil when the target leads. When it fails this replica serves on at once.
+// Transfer hands the leadership to another replica: once that has caught up, appends wait, what is pending is
+// answered, and it is told to take over. Transfer returns nil when the target leads. When it fails this replica serves
+// on at once.
 func (p *Partition) Transfer(ctx context.Context, to protocol.BrokerID) error {
 	t, err := p.beginTransfer()
 	if err != nil {

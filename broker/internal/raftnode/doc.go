@@ -40,6 +40,6 @@
 //	Inv4  A replica is bootstrapped at most once: StartPartition asks the log storage, not its caller.
 //
 // Bounds: two goroutines of our own for the whole node; per shard one small struct. Dragonboat itself takes about
-// 210 KB for each idle replica (soft.go). Proposals are bounded by their callers (Dragonboat refuses more than 64 per shard and step
-// with ErrBusy).
+// 210 KB for each idle replica (soft.go). Proposals are bounded by their callers (Dragonboat refuses more than 64 per
+// shard and step with ErrBusy).
 package raftnode

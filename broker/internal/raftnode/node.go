@@ -219,6 +219,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 			LogDBFactory:     timedFactory{LogDBFactory: n.cfg.LogDB, saves: n.saves, metrics: n.metrics},
 			TransportFactory: tapFactory{TransportFactory: n.cfg.Net.Factory(), tap: n.tap},
 			LogDB:            logdb,
+			FS:               files{vfs.Default},
 			Engine: config.EngineConfig{
 				ExecShards: execShards, CommitShards: 1, ApplyShards: applyShards,
 				SnapshotShards: snapshotShards, CloseShards: closeShards,

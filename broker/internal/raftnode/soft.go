@@ -5,10 +5,10 @@ import (
 	_ "unsafe" // for go:linkname
 )
 
-// Dragonboat sizes the queues of each replica for one that serves alone: 1.1 MB of them, idle. Its own way to change that
-// is a JSON file in the working directory of the process, read before main runs, which is no way for a daemon. The
-// variables below are where it keeps what it read; they are used when a replica is made or, the last two, while its entries
-// are trimmed.
+// Dragonboat sizes the queues of each replica for one that serves alone: 1.1 MB of them, idle. Its own way to change
+// that is a JSON file in the working directory of the process, read before main runs, which is no way for a daemon.
+// The variables below are where it keeps what it read; they are used when a replica is made or, the last two, while
+// its entries are trimmed.
 //
 //	                            default   here     why it is enough
 //	received messages           2 x 1024  2 x 256  a follower that falls behind by more is told to probe

@@ -45,8 +45,8 @@ type Handover struct {
 // target that has not applied the last entry yet ignores it, so that a hand-over costs two seconds of writes every now
 // and then. So we do it ourselves: the target's answer to a barrier shows that it has the log; then the caller falls
 // silent, a second barrier shows that the target has all of it, and it gets the TimeoutNow of a transfer until it
-// stands for election. Failing costs nothing: this replica leads on. A target that lacked entries would lose the election
-// and cost everybody their leader; that is why it is waited for, and at first without silence.
+// stands for election. Failing costs nothing: this replica leads on. A target that lacked entries would lose the
+// election and cost everybody their leader; that is why it is waited for, and at first without silence.
 func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h Handover) error {
 	s, ok := n.shard(id)
 	if !ok || !n.gate.enter() {
@@ -177,7 +177,9 @@ type tapFactory struct {
 	tap *tap
 }
 
-func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler, c raftio.ChunkHandler) raftio.ITransport {
+// Create implements config.TransportFactory.
+func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler,
+	c raftio.ChunkHandler) raftio.ITransport {
 	handler := func(batch pb.MessageBatch) {
 		if f.tap.active.Load() > 0 {
 			f.tap.see(batch)
