@@ -13,6 +13,7 @@ import (
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/plugin/tan"
 	pb "github.com/lni/dragonboat/v4/raftpb"
+	"github.com/lni/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/trunkline/trunkline/protocol"
