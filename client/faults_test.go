@@ -172,12 +172,14 @@ func TestConsumerFaults(t *testing.T) {
 		defer cancel()
 		p, err := c.Producer(ctx, "t", client.WithBatchBytes(120))
 		require.NoError(t, err)
-		s, err := c.Subscribe(ctx, "t", "s", client.WithCredit(rapid.SampledFrom([]int{1, 500, 1 << 20}).Draw(t, "credit")),
+		s, err := c.Subscribe(ctx, "t", "s",
+			client.WithCredit(rapid.SampledFrom([]int{1, 500, 1 << 20}).Draw(t, "credit")),
 			client.WithMaxUnacked(rapid.SampledFrom([]int{3, 10_000}).Draw(t, "unacked")))
 		require.NoError(t, err)
 
 		n := rapid.IntRange(1, 80).Draw(t, "records")
-		steps := rapid.SliceOfN(rapid.SampledFrom([]string{"", "", "", "move", "quiet", "drop", "kill"}), n, n).Draw(t, "steps")
+		step := rapid.SampledFrom([]string{"", "", "", "move", "quiet", "drop", "kill"})
+		steps := rapid.SliceOfN(step, n, n).Draw(t, "steps")
 		for i := range n {
 			require.NoError(t, p.Send(ctx, record(i%2, i), nil))
 		}

@@ -232,6 +232,9 @@ func decodeThen(m interface{ Decode([]byte) error }, body []byte, act func()) er
 func (f *feed) activated(m *wire.Activate) {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
+	if f.s.leaving {
+		return // it crossed the release; the end of the stream gives it back
+	}
 	f.drop()
 	if f.last != nil {
 		f.last.over = true

@@ -280,21 +280,12 @@ func (l *lane) settled(it *outbox.Item) {
 	}
 }
 
-// deliver hands out results and wakes flushes. Only one goroutine does it at a time, in order.
+// deliver hands out results, and then wakes flushes. Only one goroutine does it at a time, in order; what
+// others find meanwhile it hands out as well.
 func (l *lane) deliver() {
 	l.mu.Lock()
-	low := l.box.Low()
-	rest := l.flushes[:0]
-	for _, f := range l.flushes {
-		if f.index <= low {
-			close(f.done)
-		} else {
-			rest = append(rest, f)
-		}
-	}
-	l.flushes = rest
+	defer l.mu.Unlock()
 	if l.handing {
-		l.mu.Unlock()
 		return
 	}
 	l.handing = true
@@ -308,7 +299,16 @@ func (l *lane) deliver() {
 		l.mu.Lock()
 	}
 	l.handing = false
-	l.mu.Unlock()
+	low := l.box.Low()
+	waiting := l.flushes[:0]
+	for _, f := range l.flushes {
+		if f.index <= low {
+			close(f.done)
+		} else {
+			waiting = append(waiting, f)
+		}
+	}
+	l.flushes = waiting
 }
 
 // hand gives one result to its caller.
@@ -332,13 +332,13 @@ func (l *lane) receipt(it *outbox.Item) (Receipt, error) {
 	}, nil
 }
 
-// flush returns a channel that is closed when everything queued before is settled.
+// flush returns a channel that is closed when everything queued before is settled and handed out.
 func (l *lane) flush() <-chan struct{} {
 	f := flush{done: make(chan struct{})}
 	l.mu.Lock()
 	f.index = l.box.Added()
 	l.urgent = max(l.urgent, f.index)
-	if f.index <= l.box.Low() {
+	if f.index <= l.box.Low() && len(l.results) == 0 && !l.handing {
 		close(f.done)
 	} else {
 		l.flushes = append(l.flushes, f)

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -14,7 +15,14 @@ import (
 	"github.com/trunkline/trunkline/protocol"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain checks for goroutines left, and has each random test do fewer rounds than usual, since a round
+// starts a cluster. The flag -rapid.checks overrides that.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "40"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds everything a test waits for.
 const patience = 20 * time.Second

@@ -340,8 +340,8 @@ func encodable(r *Record) batch.Record {
 	return b
 }
 
-// Flush sends what lingers and waits until every record given to Send or Publish before is settled: it
-// has its result and nothing of it is in flight any more. The results themselves go to their callers.
+// Flush sends what lingers and waits until every record given to Send or Publish before is settled: its
+// result was handed out and nothing of it is in flight any more. The results themselves go to their callers.
 func (p *Producer) Flush(ctx context.Context) error {
 	var waits []<-chan struct{}
 	for _, l := range *p.lanes.Load() {

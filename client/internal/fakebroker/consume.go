@@ -269,6 +269,9 @@ func (m *member) command(kind protocol.Kind, body []byte) error {
 		if err := x.Decode(body); err != nil {
 			return err
 		}
+		if m.sub.active == m && m.sub.activation == x.Activation && !m.sub.revoking {
+			delete(m.sub.members, m.name) // a withdrawal
+		}
 		m.sub.end(m, x.Activation)
 		return nil
 	}

@@ -66,7 +66,9 @@ func (n *node) listen(addr string) error {
 	if n.sock, err = net.ListenUDP("udp", ua); err != nil {
 		return fmt.Errorf("fakebroker: %w", err)
 	}
-	n.addr = n.sock.LocalAddr().String()
+	if n.addr == "" { // never changes: it is read without a lock
+		n.addr = n.sock.LocalAddr().String()
+	}
 	n.resets[0] = byte(n.id)
 	n.stopped.Store(false)
 	n.tr = &quic.Transport{Conn: gate{n.sock, &n.stopped}, StatelessResetKey: &n.resets}
