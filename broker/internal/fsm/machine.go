@@ -88,6 +88,8 @@ type Machine struct {
 	start, next, applied, appliedBytes atomic.Uint64
 	leader                             atomic.Pointer[leadership]
 	appended                           broadcast
+
+	streams streams
 }
 
 type leadership struct {
@@ -262,6 +264,7 @@ func (m *Machine) SaveSnapshot(frozen any, w io.Writer, stopc <-chan struct{}) e
 	if !ok {
 		return fmt.Errorf("fsm: SaveSnapshot was given a %T", frozen)
 	}
+	defer m.streams.end(f.applied)
 	defer f.view.Close()
 	return f.save(newThrottle(w, m.cfg.SnapshotBytesPerSecond, stopc))
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 	"time"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
@@ -33,8 +35,50 @@ const (
 
 // frozenState is one moment of a machine.
 type frozenState struct {
-	head []byte // the encoded state
-	view *seglog.View
+	applied uint64
+	head    []byte // the encoded state
+	view    *seglog.View
+}
+
+// streams are the snapshots that other replicas are being brought up with.
+type streams struct {
+	mu     sync.Mutex
+	open   []uint64  // applied indexes of those in progress; guarded by mu, like the following
+	newest uint64    // of the one that ended last
+	ended  time.Time // zero: none did
+}
+
+func (s *streams) begin(applied uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = append(s.open, applied)
+}
+
+func (s *streams) end(applied uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.open, applied); i >= 0 {
+		s.open = slices.Delete(s.open, i, i+1)
+	}
+	s.newest, s.ended = applied, time.Now()
+}
+
+// Streaming returns the Raft index up to which the snapshots that are being streamed reach, the lowest of them; one
+// that ended less than grace ago counts. The replica that gets it needs the Raft log from there on: without it, it
+// would need another snapshot.
+func (m *Machine) Streaming(grace time.Duration) (applied uint64, ok bool) {
+	s := &m.streams
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ok = !s.ended.IsZero() && time.Since(s.ended) < grace; ok {
+		applied = s.newest
+	}
+	for _, a := range s.open {
+		if !ok || a < applied {
+			applied, ok = a, true
+		}
+	}
+	return applied, ok
 }
 
 func (m *Machine) freeze() (*frozenState, error) {
@@ -48,7 +92,8 @@ func (m *Machine) freeze() (*frozenState, error) {
 		return nil, m.fail("freezing", fmt.Errorf("the log holds [%d, %d), the state says [%d, %d)",
 			view.Start(), view.Next(), m.st.start, m.st.next))
 	}
-	return &frozenState{head: head, view: view}, nil
+	m.streams.begin(m.st.applied)
+	return &frozenState{applied: m.st.applied, head: head, view: view}, nil
 }
 
 // save writes the stream to w.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
+	"github.com/trunkline/trunkline/broker/internal/seglog"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
@@ -84,6 +85,7 @@ type rig struct {
 	*Partition
 	raft   *fakeRaft
 	m      *fsm.Machine
+	fs     storefs.FS // of m
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -91,17 +93,18 @@ type rig struct {
 	epochs []protocol.Epoch // OnLeading, and 0 for OnFollowing
 }
 
-func newMachine(t testing.TB) *fsm.Machine {
-	m := fsm.New(fsm.Config{FS: storefs.NewMem(), Dir: "p", Partition: testTP})
+func newMachine(t testing.TB) (*fsm.Machine, storefs.FS) {
+	fs := storefs.NewMem()
+	m := fsm.New(fsm.Config{FS: fs, Dir: "p", Partition: testTP, Seglog: seglog.Options{SegmentBytes: 4 << 10}})
 	_, err := m.Open(nil)
 	require.NoError(t, err)
-	return m
+	return m, fs
 }
 
 func newRig(t testing.TB, faults []fault, change func(*Config)) *rig {
-	m := newMachine(t)
+	m, fs := newMachine(t)
 	raft := &fakeRaft{t: t, m: m, faults: faults, ch: make(chan struct{}, 1)}
-	r := &rig{raft: raft, m: m, done: make(chan struct{})}
+	r := &rig{raft: raft, m: m, fs: fs, done: make(chan struct{})}
 	cfg := Config{
 		TP: testTP, Topic: "calls", Shard: testShard, Self: self, Node: raft, FSM: m,
 		Replicas:       []protocol.BrokerID{self, other, 3},

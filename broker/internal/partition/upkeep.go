@@ -8,6 +8,16 @@ import (
 	"time"
 
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+const (
+	// streamGrace is how long the Raft log behind a snapshot that was streamed is kept: the replica has to write it to its
+	// disk before it asks for what follows.
+	streamGrace = 15 * time.Second
+	// maxHeld times CompactBytes, or the size of the partition if that is more, bounds how far a log may grow while a
+	// snapshot is streamed.
+	maxHeld = 8
 )
 
 // upkeep is the background work of a replica: retention while it leads, compaction of its Raft log always. It has no
@@ -22,8 +32,9 @@ type upkeep struct {
 	// still be in the Raft log.
 	baseIndex, baseBytes, carried uint64
 
-	opened   bool          // base was taken
-	retained time.Duration // Partition.age of the last retention
+	opened   bool            // base was taken
+	dropped  protocol.Offset // below which segments were dropped
+	retained time.Duration   // Partition.age of the last retention
 }
 
 // start is called with Partition.mu held, as is stop.
@@ -62,6 +73,7 @@ func (p *Partition) turn() {
 		p.upkeep.retained = p.age()
 		p.retain()
 	}
+	p.drop()
 	p.compact()
 
 	p.mu.Lock()
@@ -91,6 +103,20 @@ func (p *Partition) retain() {
 	p.log.Debug("retention", "start", start, "to", to)
 }
 
+// drop has the segments below the start deleted. The state machine does that whenever it syncs, but Dragonboat asks it to
+// every three minutes, and not at all on an idle shard of one replica.
+func (p *Partition) drop() {
+	start, _ := p.fsm.Bounds()
+	if start <= p.upkeep.dropped {
+		return
+	}
+	if err := p.fsm.Sync(); err != nil { // not open yet, or failed: then the state machine has said so
+		p.log.Debug("sync after retention failed", "start", start, "err", err)
+		return
+	}
+	p.upkeep.dropped = start
+}
+
 // compact drops the older part of the Raft log once enough was applied.
 func (p *Partition) compact() {
 	u := &p.upkeep
@@ -101,9 +127,9 @@ func (p *Partition) compact() {
 		u.opened, u.baseBytes, u.carried = true, bytes, p.cfg.CompactBytes/2
 		u.baseIndex = index - min(index, p.cfg.CompactEntries/2)
 	}
-	keepFrom, due := compactionPoint(u.baseIndex, index, u.carried+bytes-u.baseBytes, p.cfg.CompactEntries,
-		p.cfg.CompactBytes)
-	if !due {
+	grown := u.carried + bytes - u.baseBytes
+	keepFrom, due := compactionPoint(u.baseIndex, index, grown, p.cfg.CompactEntries, p.cfg.CompactBytes)
+	if !due || p.held(keepFrom, grown) {
 		return
 	}
 	err := p.cfg.Node.Compact(p.ctx, p.cfg.Shard, keepFrom)
@@ -114,6 +140,14 @@ func (p *Partition) compact() {
 		return
 	}
 	u.baseIndex, u.baseBytes, u.carried = index, bytes, 0
+}
+
+// held reports whether the Raft log is to be kept for a replica that is being brought up: streaming a large partition
+// takes longer than writing what a compaction leaves, and then the replica, whole as it is, would have to begin again,
+// for as long as the load lasts. A log that has outgrown the partition is worth less than a new snapshot.
+func (p *Partition) held(keepFrom, grown uint64) bool {
+	streamed, ok := p.fsm.Streaming(streamGrace)
+	return ok && keepFrom > streamed+1 && grown < max(maxHeld*p.cfg.CompactBytes, uint64(p.fsm.LogBytes()))
 }
 
 // compactionPoint returns the first entry to keep, if bytes or entries applied since the entry base call for a

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -55,6 +56,72 @@ func TestCompaction(t *testing.T) {
 		time.Sleep(time.Minute)
 		compacted, _, _ = r.raft.seen()
 		require.Len(t, compacted, 1, "nothing was applied since")
+	})
+}
+
+// While a replica is brought up with a snapshot, the log behind the snapshot stays: or it would never catch up under
+// load.
+func TestCompactionWaitsForSnapshotStreams(t *testing.T) {
+	change := func(c *Config) { c.UpkeepEvery, c.CompactBytes = time.Second, 10_000 }
+	within(t, nil, change, func(t *testing.T, r *rig, a *acks) {
+		write := func(from, to int) {
+			for n := from; n < to; n++ {
+				r.send(t, a, 5, n)
+				time.Sleep(2 * roundTrip)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		r.raft.elect()
+		write(0, 5)
+		frozen, err := r.m.PrepareSnapshot()
+		require.NoError(t, err)
+		streamed := r.m.Applied()
+		write(5, 60)
+		compacted, _, _ := r.raft.seen()
+		require.Empty(t, compacted, "in progress")
+		require.NoError(t, r.m.SaveSnapshot(frozen, io.Discard, nil))
+		time.Sleep(streamGrace / 2)
+		compacted, _, _ = r.raft.seen()
+		require.Empty(t, compacted, "the replica writes it to its disk")
+		time.Sleep(streamGrace)
+		compacted, _, _ = r.raft.seen()
+		require.Len(t, compacted, 1)
+		require.Greater(t, compacted[0], streamed)
+
+		_, err = r.m.PrepareSnapshot() // of a stream that never ends
+		require.NoError(t, err)
+		write(60, 60+maxHeld*60)
+		compacted, _, _ = r.raft.seen()
+		require.Len(t, compacted, 1, "the log is not longer than the partition")
+		_, next := r.m.Bounds()
+		_, err = r.SetStart(t.Context(), next)
+		require.NoError(t, err)
+		time.Sleep(3 * time.Second)
+		compacted, _, _ = r.raft.seen()
+		require.Len(t, compacted, 2, "the bound")
+	})
+}
+
+// An idle partition does not keep what retention dropped: Dragonboat may not sync it for a long time.
+func TestDroppedSegmentsAreDeleted(t *testing.T) {
+	change := func(c *Config) { c.UpkeepEvery = time.Second }
+	within(t, nil, change, func(t *testing.T, r *rig, a *acks) {
+		files := func() int {
+			entries, err := r.fs.ReadDir("p/log.00000001")
+			require.NoError(t, err)
+			return len(entries)
+		}
+		r.raft.elect()
+		for n := range 40 {
+			r.send(t, a, 5, n)
+			time.Sleep(2 * roundTrip)
+		}
+		before := files()
+		_, next := r.m.Bounds()
+		_, err := r.SetStart(t.Context(), next)
+		require.NoError(t, err)
+		time.Sleep(3 * time.Second)
+		require.Less(t, files(), before)
 	})
 }
 
