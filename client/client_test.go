@@ -142,6 +142,7 @@ func TestAdmin(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Ack(receive(t, s, 7)...))
 	require.NoError(t, s.Commit(ctx))
+	waitFor(t, func() bool { return len(s.Assigned()) == 2 })
 	subs, err := a.Subscriptions(ctx, "orders")
 	require.NoError(t, err)
 	require.Len(t, subs, 2)

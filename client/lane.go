@@ -68,7 +68,7 @@ type flush struct {
 
 // call is what a lane knows of one record's caller; it is the item's Tag.
 type call struct {
-	record *Record
+	record *Record              // for hooks; nil without
 	done   func(Receipt, error) // of Send, may be nil
 	ready  chan struct{}        // of Publish: closed with the result
 }

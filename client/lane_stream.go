@@ -193,10 +193,10 @@ func (l *lane) armOverdue() {
 func (l *lane) send(ctx context.Context, st *conn.Stream, acked *atomic.Uint64) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	buf := make([]byte, 0, gatherBytes)
+	var buf []byte
 	seen, since := acked.Load(), time.Now()
 	for ctx.Err() == nil { // a batch that is gathered counts as sent
-		out, lingers, waiting := l.gather(buf)
+		out, lingers, waiting := l.gather(&buf)
 		if len(out) > 0 {
 			if err := st.Write(out); err != nil {
 				return err
@@ -220,23 +220,24 @@ func (l *lane) send(ctx context.Context, st *conn.Stream, acked *atomic.Uint64) 
 	return context.Cause(ctx)
 }
 
-// gather returns the next bytes to write: one large batch, or several small ones in buf. Without any it
-// says when to look again, and whether answers are owed.
-func (l *lane) gather(buf []byte) (out []byte, again time.Duration, waiting bool) {
+// gather returns the next bytes to write: one large batch as it is, or several small ones copied to buf.
+// Without any it says when to look again, and whether answers are owed.
+func (l *lane) gather(buf *[]byte) (out []byte, again time.Duration, waiting bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	again = time.Hour
-	out = buf[:0]
+	out = (*buf)[:0]
 	for {
 		if b := l.box.PeekUnsent(); b != nil {
-			if len(out) > 0 && len(out)+len(b.Frame) > cap(buf) {
+			if len(out) > 0 && len(out)+len(b.Frame) > gatherBytes {
 				break
 			}
 			l.box.Unsent()
-			if len(out) == 0 && len(b.Frame) > cap(buf) {
+			if len(b.Frame) >= gatherBytes/2 && len(out) == 0 {
 				return b.Frame, again, true
 			}
 			out = append(out, b.Frame...)
+			*buf = out
 			continue
 		}
 		if l.dead != nil || l.box.InFlight() >= l.p.cfg.maxInFlight {

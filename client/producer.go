@@ -206,18 +206,18 @@ func (p *Producer) failure(err error) error {
 // NotAppended the record is not in the log and never will be; with Unknown it may be, or may still get
 // there, since its place is taken and the producer goes on trying (see WithDeliveryTimeout).
 func (p *Producer) Publish(ctx context.Context, r Record) (Receipt, error) {
-	c := &call{ready: make(chan struct{})}
-	l, it, err := p.enqueue(ctx, r, c)
+	ready := make(chan struct{})
+	l, q, err := p.enqueue(ctx, r, call{ready: ready})
 	if err != nil {
 		return Receipt{}, err
 	}
 	select {
-	case <-c.ready:
+	case <-ready:
 	case <-ctx.Done():
-		l.cancel(it, context.Cause(ctx))
-		<-c.ready // by cancel, or by a result that was faster
+		l.cancel(&q.item, context.Cause(ctx))
+		<-ready // by cancel, or by a result that was faster
 	}
-	return l.receipt(it)
+	return l.receipt(&q.item)
 }
 
 // Send queues a record and returns; at the buffer bound it waits for room until ctx ends. If it returns
@@ -228,23 +228,33 @@ func (p *Producer) Publish(ctx context.Context, r Record) (Receipt, error) {
 // does its result come at that moment, whatever those before it wait for. done is called from the
 // producer's goroutines: it must not block, which includes Publish, Flush, Close, and Send at the bound.
 func (p *Producer) Send(ctx context.Context, r Record, done func(Receipt, error)) error {
-	_, _, err := p.enqueue(ctx, r, &call{done: done})
+	_, _, err := p.enqueue(ctx, r, call{done: done})
 	return err
 }
 
-// enqueue gives a record to its lane.
-func (p *Producer) enqueue(ctx context.Context, r Record, c *call) (*lane, *outbox.Item, error) {
-	c.record = &r
-	p.c.hooks.recordSend(ctx, p.topic, c.record)
-	lanes := *p.lanes.Load()
-	n, err := p.choose(&r, len(lanes))
-	if err != nil {
-		return nil, nil, p.refuse(&r, n, err)
+// queued is a record on its way, in one piece of memory.
+type queued struct {
+	item outbox.Item
+	call call
+}
+
+// enqueue gives a record to its lane. Only hooks and partitioners of the user's own see the record by
+// address, as copies, so that it need not be on the heap otherwise.
+func (p *Producer) enqueue(ctx context.Context, r Record, c call) (*lane, *queued, error) {
+	if p.c.hooks.record != nil {
+		c.record = new(r)
+		p.c.hooks.recordSend(ctx, p.topic, c.record)
+		r = *c.record
 	}
-	rec := encodable(&r)
-	size := batch.EncodedSize(&rec)
-	if err := p.admit(ctx, &rec, size); err != nil {
-		return nil, nil, p.refuse(&r, n, err)
+	lanes := *p.lanes.Load()
+	n, err := p.choose(r, len(lanes))
+	if err != nil {
+		return nil, nil, p.refuse(&c, n, err)
+	}
+	q := &queued{item: outbox.Item{Record: encodable(&r)}, call: c}
+	q.item.Tag, q.item.Size = &q.call, batch.EncodedSize(&q.item.Record)
+	if err := p.admit(ctx, &q.item); err != nil {
+		return nil, nil, p.refuse(&c, n, err)
 	}
 	l := lanes[n]
 	if !l.running.Load() {
@@ -252,56 +262,56 @@ func (p *Producer) enqueue(ctx context.Context, r Record, c *call) (*lane, *outb
 		ok := p.start(l)
 		p.mu.Unlock()
 		if !ok {
-			return nil, nil, p.refuse(&r, n, ErrClosed)
+			return nil, nil, p.refuse(&c, n, ErrClosed)
 		}
 	}
-	if err := l.reserve(ctx, size); err != nil {
-		return nil, nil, p.told(&r, err)
-	}
-	it := &outbox.Item{Record: rec, Size: size, Tag: c}
 	if c.ready == nil {
-		it.Cancel = ctx.Done()
+		q.item.Cancel = ctx.Done()
 	}
-	if err := l.add(ctx, it); err != nil {
-		return nil, nil, p.told(&r, err)
+	err = l.reserve(ctx, q.item.Size)
+	if err == nil {
+		err = l.add(ctx, &q.item)
 	}
-	return l, it, nil
+	if err != nil {
+		return nil, nil, p.told(&c, err)
+	}
+	return l, q, nil
 }
 
 // refuse is the error of a record that was not queued.
-func (p *Producer) refuse(r *Record, n int, err error) error {
-	return p.told(r, &PublishError{
+func (p *Producer) refuse(c *call, n int, err error) error {
+	return p.told(c, &PublishError{
 		Outcome: NotAppended, Topic: p.topic, Partition: protocol.Partition(max(n, 0)), Err: err,
 	})
 }
 
 // told tells the hooks of a record that was not queued.
-func (p *Producer) told(r *Record, err error) error {
-	p.c.hooks.recordDone(p.topic, r, Receipt{}, err)
+func (p *Producer) told(c *call, err error) error {
+	p.c.hooks.recordDone(p.topic, c.record, Receipt{}, err)
 	return err
 }
 
 // admit refuses what can not be published.
-func (p *Producer) admit(ctx context.Context, r *batch.Record, size int) error {
+func (p *Producer) admit(ctx context.Context, it *outbox.Item) error {
 	if p.closing.Load() {
 		return ErrClosed
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if limit := p.c.cluster.Limits().MaxRecordBytes; size > limit {
+	if limit := p.c.cluster.Limits().MaxRecordBytes; it.Size > limit {
 		return protocol.Errorf(protocol.CodeRecordTooLarge,
-			"record of %d bytes, the cluster accepts %d", size, limit)
+			"record of %d bytes, the cluster accepts %d", it.Size, limit)
 	}
-	if len(r.Headers) > protocol.MaxRecordHeaders {
+	if n := len(it.Record.Headers); n > protocol.MaxRecordHeaders {
 		return protocol.Errorf(protocol.CodeInvalidRequest, "record with %d headers, at most %d are allowed",
-			len(r.Headers), protocol.MaxRecordHeaders)
+			n, protocol.MaxRecordHeaders)
 	}
 	return nil
 }
 
 // choose returns the partition of a record.
-func (p *Producer) choose(r *Record, n int) (int, error) {
+func (p *Producer) choose(r Record, n int) (int, error) {
 	switch {
 	case n == 0:
 		return -1, errors.New("the topic has no partitions")
@@ -312,7 +322,7 @@ func (p *Producer) choose(r *Record, n int) (int, error) {
 		}
 		return int(*r.Partition), nil
 	case p.cfg.partitioner != nil:
-		i := p.cfg.partitioner(r, n)
+		i := p.cfg.partitioner(new(r), n)
 		if i < 0 || i >= n {
 			return -1, protocol.Errorf(protocol.CodePartitionUnknown,
 				"partitioner chose %d of %d partitions", i, n)

@@ -230,30 +230,34 @@ func TestBufferBoundBlocks(t *testing.T) {
 	require.NoError(t, err)
 	leader := fc.Leader("t", 0)
 	fc.Kill(leader)
-	var sent int
-	for {
-		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-		defer cancel()
-		err = p.Send(ctx, record(0, sent), nil)
-		if sent++; sent == 40 {
-			break
+	const n = 200 // several times the bound
+	var sent atomic.Int64
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < n && err == nil; i++ {
+			err = p.Send(ctx, record(0, i), nil)
+			sent.Add(1)
 		}
-		require.NoError(t, err)
-		_ = short
-	}
+		done <- err
+	}()
+	waitFor(t, func() bool {
+		before := sent.Load()
+		time.Sleep(20 * time.Millisecond) // long enough for another one, were there room
+		return sent.Load() == before && before > 0
+	})
+	require.Less(t, sent.Load(), int64(n))
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	for err == nil {
-		if err = p.Send(short, record(0, sent), nil); err == nil {
-			sent++
-		}
-	}
+	err = p.Send(short, record(0, 0), nil)
 	requireOutcome(t, err, client.NotAppended)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	_, err = p.Publish(ctx, record(1, 0))
 	require.NoError(t, err, "another partition is blocked")
 	fc.FailOver(leader)
+	require.NoError(t, <-done)
 	require.NoError(t, p.Flush(ctx))
+	require.Equal(t, sequence(n), values(fc, "t", 0))
 }
 
 func TestRecordTooLarge(t *testing.T) {
