@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -156,5 +157,169 @@ func TestReadmeShowsTheCompiledExample(t *testing.T) {
 	}
 	if shown != string(compiled) {
 		t.Errorf("the program in README.md is not %s", path)
+	}
+}
+
+// guides are the documents that lead through the code.
+var guides = []string{"docs/ARCHITECTURE.md", "docs/OPERATIONS.md", "docs/adr/README.md"}
+
+// In a guide two forms in backticks are promises: a path from the root (`broker/internal/fsm/apply.go`, `docs/adr`) and a
+// name with its package (`fsm.New`, `fsm.Machine.Update`, `fsm.Config.Dir`). What is in a fenced block is not looked at.
+var (
+	fencedBlock = regexp.MustCompile("(?ms)^```.*?^```$")
+	inlineCode  = regexp.MustCompile("`([^`\n]+)`")
+	pathForm    = regexp.MustCompile(`^(broker|client|protocol|bench|cmd|docs)/\S+$|^\S+_test\.go$`)
+	nameForm    = regexp.MustCompile(`^[A-Za-z]\w*(\.[A-Za-z_]\w*){1,2}$`)
+	// otherForm looks like a name and is none: a key of the configuration (package broker checks those) or a file.
+	otherForm = regexp.MustCompile(`^(tls|auth|limits|log|raft|topics)\.[a-z_]+$|\.(json|key|pem|yaml|md)$`)
+)
+
+// TestArchitectureNamesExist keeps the guides true where a machine can tell.
+func TestArchitectureNamesExist(t *testing.T) {
+	names := declaredNames(t)
+	for _, guide := range guides {
+		text, err := os.ReadFile(guide)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			if len(line) > 120 || strings.ContainsFunc(line, func(r rune) bool { return r > '~' }) {
+				t.Errorf("%s:%d is longer than 120 bytes or not ASCII", guide, i+1)
+			}
+		}
+		checked := 0
+		for _, m := range inlineCode.FindAllStringSubmatch(fencedBlock.ReplaceAllString(string(text), ""), -1) {
+			switch code := m[1]; {
+			case pathForm.MatchString(code):
+				if _, err := os.Stat(code); err != nil {
+					t.Errorf("%s names %s: %v", guide, code, err)
+				}
+				checked++
+			case nameForm.MatchString(code) && !otherForm.MatchString(code):
+				if !names[code] {
+					t.Errorf("%s names %s, which no package declares", guide, code)
+				}
+				checked++
+			}
+		}
+		if checked == 0 {
+			t.Errorf("%s names nothing of the code: has the form changed?", guide)
+		}
+	}
+}
+
+// TestArchitectureShowsTheImports compares the list of the broker's packages in docs/ARCHITECTURE.md with the sources.
+func TestArchitectureShowsTheImports(t *testing.T) {
+	const internal = "broker/internal/"
+	imports := map[string][]string{}
+	eachGoFile(t, func(path string, _ []byte, _ *token.FileSet, file *ast.File) {
+		from, ours := strings.CutPrefix(filepath.ToSlash(filepath.Dir(path)), internal)
+		if !ours || strings.Contains(from, "/") || strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		to := imports[from]
+		for _, imp := range file.Imports {
+			if name, ok := strings.CutPrefix(strings.Trim(imp.Path.Value, `"`), module+internal); ok && !slices.Contains(to, name) {
+				to = append(to, name)
+			}
+		}
+		slices.Sort(to)
+		imports[from] = to
+	})
+	guide, err := os.ReadFile(guides[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(guide), "```imports\n")
+	list, _, _ = strings.Cut(list, "```")
+	for _, line := range strings.Split(strings.TrimSpace(list), "\n") {
+		from, to, _ := strings.Cut(line, "->")
+		from = strings.TrimSpace(from)
+		if got, want := strings.TrimSpace(to), strings.Join(imports[from], ", "); got != want {
+			t.Errorf("%s shows %s -> %s, the sources have %s", guides[0], from, got, want)
+		}
+		delete(imports, from)
+	}
+	for from := range imports {
+		t.Errorf("%s does not show %s", guides[0], from)
+	}
+}
+
+// TestDecisionsAreIndexed finds a record without a row in the index.
+func TestDecisionsAreIndexed(t *testing.T) {
+	index, err := os.ReadFile("docs/adr/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := filepath.Glob("docs/adr/[0-9]*.md")
+	if err != nil || len(records) == 0 {
+		t.Fatal("no records", err)
+	}
+	for _, r := range records {
+		if !bytes.Contains(index, []byte("]("+filepath.Base(r)+")")) {
+			t.Errorf("docs/adr/README.md has no row for %s", r)
+		}
+	}
+}
+
+// declaredNames returns every pkg.Name and, of types, pkg.Type.Member, exported or not.
+func declaredNames(t *testing.T) map[string]bool {
+	names := map[string]bool{}
+	eachGoFile(t, func(path string, _ []byte, _ *token.FileSet, file *ast.File) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		pkg := file.Name.Name + "."
+		for _, d := range file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				names[pkg+receiver(d)+d.Name.Name] = true
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					declare(names, pkg, spec)
+				}
+			}
+		}
+	})
+	return names
+}
+
+// receiver returns "Type." of a method and "" of a function.
+func receiver(fn *ast.FuncDecl) string {
+	if fn.Recv == nil {
+		return ""
+	}
+	typ := fn.Recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	if id, ok := typ.(*ast.Ident); ok {
+		return id.Name + "."
+	}
+	return "?." // of a generic type: not a form that is checked
+}
+
+func declare(names map[string]bool, pkg string, spec ast.Spec) {
+	switch s := spec.(type) {
+	case *ast.ValueSpec:
+		for _, n := range s.Names {
+			names[pkg+n.Name] = true
+		}
+	case *ast.TypeSpec:
+		names[pkg+s.Name.Name] = true
+		var members *ast.FieldList
+		switch typ := s.Type.(type) {
+		case *ast.StructType:
+			members = typ.Fields
+		case *ast.InterfaceType:
+			members = typ.Methods
+		default:
+			return
+		}
+		for _, f := range members.List {
+			for _, n := range f.Names {
+				names[pkg+s.Name.Name+"."+n.Name] = true
+			}
+		}
 	}
 }
