@@ -37,7 +37,8 @@ type Broker struct {
 	cfg     Config
 	self    Member // addresses as bound: port 0 is resolved
 	log     *slog.Logger
-	reg     *prometheus.Registry
+	metrics *prometheus.Registry
+	reg     *scope // of metrics
 	boot    [16]byte
 	started time.Time
 	dir     *dataDir
@@ -59,7 +60,8 @@ type Broker struct {
 	wg       sync.WaitGroup
 	draining atomic.Bool
 	formed   atomic.Bool // registered in the metadata since this start
-	fatal    chan error  // first reason why this broker must not go on; capacity 1
+	refused  refusals
+	fatal    chan error // first reason why this broker must not go on; capacity 1
 
 	closeOnce sync.Once
 	closeErr  error
@@ -74,11 +76,13 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	self, _ := cfg.Self() // Validate checked it
-	b := &Broker{cfg: cfg, self: self, started: time.Now(), fatal: make(chan error, 1), reg: cfg.Registerer}
-	if b.reg == nil {
-		b.reg = prometheus.NewRegistry()
-		b.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	b := &Broker{cfg: cfg, self: self, started: time.Now(), fatal: make(chan error, 1), metrics: cfg.Registerer}
+	if b.metrics == nil {
+		b.metrics = prometheus.NewRegistry()
+		b.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
+	b.reg = &scope{Registerer: b.metrics}
+	b.closing("metrics", b.reg.close)
 	b.log = cfg.newLogger(os.Stderr).With("broker", uint64(cfg.Broker))
 	_, _ = rand.Read(b.boot[:]) // never fails: crypto/rand
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -227,11 +231,11 @@ func (b *Broker) fail(err error) {
 func (b *Broker) Close() error {
 	b.closeOnce.Do(func() {
 		b.cancel()
+		b.wg.Wait() // first: the last step lets another process have the data directory
 		var errs []error
 		for i := len(b.undo) - 1; i >= 0; i-- {
 			errs = append(errs, b.undo[i]())
 		}
-		b.wg.Wait()
 		b.closeErr = errors.Join(errs...)
 		if b.dir != nil {
 			b.log.Info("broker stopped")

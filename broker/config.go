@@ -47,7 +47,7 @@ type Config struct {
 	Topics TopicsConfig `yaml:"topics"`
 
 	// Logger and Registerer are for programs that embed a broker; they have no key. nil means: made from Log,
-	// and a registry of the broker's own.
+	// and a registry of the broker's own. A Registerer is for one broker at a time.
 	Logger     *slog.Logger         `yaml:"-"`
 	Registerer *prometheus.Registry `yaml:"-"`
 }

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline/trunkline/broker/internal/admin"
@@ -32,10 +34,15 @@ const (
 	probeLimit = 1500 * time.Millisecond
 	// stalledDisk is how long one write to the Raft log may take before this broker gives its leaderships up.
 	stalledDisk = time.Second
+	// refusalsEvery is how often refused announcements are worth a line.
+	refusalsEvery = 10 * time.Second
 )
 
 // openNetwork binds the Raft listener and asks the peers whether they would have this broker.
-func (b *Broker) openNetwork(ctx context.Context) error {
+func (b *Broker) openNetwork(ctx context.Context) (err error) {
+	if b.self.Raft, err = b.dir.raftAddr(b.self.Raft); err != nil {
+		return err
+	}
 	n, err := raftnet.New(raftnet.Config{
 		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
@@ -49,6 +56,9 @@ func (b *Broker) openNetwork(ctx context.Context) error {
 	b.closing("raft network", n.Close)
 	if portZero(b.self.Raft) {
 		b.self.Raft = n.Addr()
+	}
+	if err := b.dir.keepRaftAddr(b.self.Raft); err != nil {
+		return err
 	}
 	if len(b.dir.id.Peers) > 0 {
 		return nil // not the first start
@@ -98,13 +108,17 @@ func (b *Broker) onPeerDown(id protocol.BrokerID, boot [16]byte, cause string) {
 
 func (b *Broker) onPeerUp(id protocol.BrokerID, boot [16]byte) { b.detector.PeerUp(id, boot) }
 
+// openLiveness makes the detector, and the metadata service before it: once Raft is started peers may announce leaders, which go
+// into its table.
 func (b *Broker) openLiveness(context.Context) error {
+	b.meta = meta.New(meta.Config{Self: b.cfg.Broker, Log: b.log, Registerer: b.reg})
+	b.closing("metadata", func() error { b.meta.Close(); return nil })
 	others := slices.DeleteFunc(b.memberIDs(), func(id protocol.BrokerID) bool { return id == b.cfg.Broker })
 	b.detector = liveness.New(liveness.Config{
 		Self: b.cfg.Broker, BootID: b.boot, Peers: others, Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
 		DiskStalled: func() bool { return b.node.StalledFor() > stalledDisk },
 		OnChange:    func(liveness.View) { b.server.Refresh(); b.updateQuorum() },
-		OnTick:      func(time.Time) { b.updateQuorum() },
+		OnTick:      func(now time.Time) { b.updateQuorum(); b.refused.report(now, b.log) },
 		OnPayload:   b.onPayload,
 		Log:         b.log, Registerer: b.reg,
 	})
@@ -114,17 +128,37 @@ func (b *Broker) openLiveness(context.Context) error {
 // updateQuorum tells every partition whether this broker hears a majority of its replicas.
 func (b *Broker) updateQuorum() { b.controller.UpdateQuorum(b.detector.HearsMajority) }
 
-// onPayload gets what other brokers announce about leaders.
+// onPayload gets what other brokers announce about leaders. It runs where their pings are read, which must not wait for a log.
 func (b *Broker) onPayload(from protocol.BrokerID, payload []byte) {
 	if err := b.meta.Leaders().Receive(from, payload); err != nil {
-		b.log.Warn("announcement refused", "from", uint64(from), "error", err)
+		b.refused.note(err)
 	}
+}
+
+// refusals are announcements that were refused, for a line in the log now and then.
+type refusals struct {
+	count  atomic.Int64 // since the last line
+	newest atomic.Pointer[error]
+	logged time.Time // owned by report
+}
+
+func (r *refusals) note(err error) {
+	r.newest.Store(&err)
+	r.count.Add(1)
+}
+
+// report logs what was noted, at most once in refusalsEvery. One goroutine calls it.
+func (r *refusals) report(now time.Time, log *slog.Logger) {
+	if r.count.Load() == 0 || now.Sub(r.logged) < refusalsEvery {
+		return
+	}
+	r.logged = now
+	log.Warn("announcements refused", "count", r.count.Swap(0), "newest", *r.newest.Load())
 }
 
 func (b *Broker) openMeta(context.Context) error {
 	shard := meta.NewRaftNode(b.node)
-	b.meta = meta.New(meta.Config{Self: b.cfg.Broker, Node: shard, Log: b.log, Registerer: b.reg})
-	b.closing("metadata", func() error { b.meta.Close(); return nil })
+	b.meta.Attach(shard)
 	var replicas []raftnode.Replica
 	for _, m := range b.cfg.Members {
 		addr := m.Raft
@@ -218,7 +252,7 @@ func (b *Broker) openListener(context.Context) error {
 }
 
 func (b *Broker) openAdmin(context.Context) error {
-	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, Gatherer: b.reg, Register: b.reg, Log: b.log})
+	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, Gatherer: b.metrics, Register: b.reg, Log: b.log})
 	if err != nil {
 		return err
 	}
