@@ -30,7 +30,8 @@ const (
 	scanOld  = 500 * time.Millisecond
 	scanFast = 5 * time.Second
 	// firstTerm is the term of a shard that was bootstrapped and has never had a leader. A replica that was just
-	// started again knows no leader either (and perhaps not yet its term): to claim its shard would depose a living one.
+	// started again knows no leader either (and perhaps not yet its term): to claim its shard would depose a living one,
+	// unless it is the only replica.
 	firstTerm = 1
 )
 
@@ -107,7 +108,7 @@ func (p *planner) step(now time.Time, deaths []death) time.Time {
 	if now.Sub(p.newScan) >= scanNew {
 		p.newScan = now
 		for _, s := range p.shards.Led(0) {
-			if s.Term == firstTerm {
+			if s.Term == firstTerm || len(s.Replicas) == 1 {
 				p.add(now, claim{shard: s, cause: "new", next: now.Add(newShardGrace)})
 			}
 		}

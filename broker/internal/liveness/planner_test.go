@@ -201,10 +201,11 @@ func TestNoCampaignInAMinorityOrWithAStalledDisk(t *testing.T) {
 func TestANewShardIsClaimedByItsPreferredReplica(t *testing.T) {
 	p := newPlanned(2, map[uint64]*fakeShard{
 		7: {ids(2, 1, 3), 0, 1}, 8: {ids(1, 2, 3), 0, 1}, 9: {ids(2, 1, 3), 0, 4},
-		10: {ids(2, 1, 3), 0, 0},
+		10: {ids(2, 1, 3), 0, 0}, 11: {ids(2), 0, 4},
 	})
 	p.run(150 * time.Millisecond)
 	require.Equal(t, newShardGrace, p.shards.asked[7][0])
+	require.Equal(t, newShardGrace, p.shards.asked[11][0], "nobody else can lead it")
 	require.Empty(t, p.shards.asked[8], "not its turn yet")
 	p.run(time.Second)
 	require.NotEmpty(t, p.shards.asked[8])
