@@ -67,7 +67,7 @@
 // broker that is slow or gone holds up partitions that others lead. Without news a client notices by a
 // refused packet, a stateless reset, two unanswered pings or an idle timeout of 1.5 s. A process that was
 // suspended reconnects and goes on by itself. Retries begin at once and then back off with jitter up to
-// 250 ms.
+// 250 ms, in long outages 1 s; news of a leader ends the delay.
 //
 // Errors of brokers are *protocol.Error with a stable code; ErrFenced, ErrTopicNotFound and the others of
 // this package work with errors.Is. Hooks observe connections, retries, batches, records and messages.

@@ -9,10 +9,14 @@ import (
 const (
 	firstDelay = 10 * time.Millisecond
 	maxDelay   = 250 * time.Millisecond
+	// longDelay is for outages, in which hundreds of partitions may be trying, after patientAttempts.
+	longDelay       = time.Second
+	patientAttempts = 12
 )
 
-// backoff is the delay before the next attempt: none, then doubling from firstDelay to maxDelay, each
-// between half and all of it so that many clients do not come back at the same time.
+// backoff is the delay before the next attempt: none, then doubling from firstDelay to maxDelay, in the
+// end longDelay; each between half and all of it so that many clients do not come back at the same time.
+// News ends any delay, so that long ones cost nothing when a leader is found.
 type backoff struct{ attempts int }
 
 func (b *backoff) reset() { b.attempts = 0 }
@@ -23,8 +27,11 @@ func (b *backoff) next() time.Duration {
 		return 0
 	}
 	d := maxDelay
-	if shift := b.attempts - 2; shift < 5 {
+	switch shift := b.attempts - 2; {
+	case shift < 5:
 		d = min(d, firstDelay<<shift)
+	case b.attempts > patientAttempts:
+		d = longDelay
 	}
 	return d/2 + rand.N(d/2)
 }

@@ -33,8 +33,8 @@ func dialTimeout(attempt int) time.Duration {
 	return min(maxDial, firstDial<<min(attempt, 8))
 }
 
-// refreshEvery is how often images are asked for while a partition is stuck, refreshPause how often at
-// most.
+// refreshEvery is how often images are asked for while a partition is stuck; refreshPause is the first
+// pause after that, which doubles for as long as it stays so.
 const (
 	refreshEvery = time.Second
 	refreshPause = 200 * time.Millisecond
@@ -174,8 +174,10 @@ func (c *Cluster) GoAway(cn *conn.Conn, g *wire.GoAway) {
 // runRefresh asks for images as long as a partition is stuck, and at once when a broker refused without
 // saying who leads. News is pushed; this is for news that got lost on the way.
 func (c *Cluster) runRefresh() {
+	pause := refreshPause
 	for wait(c.ctx, refreshEvery, c.lost) == nil {
 		if c.stuck.Load() == 0 {
+			pause = refreshPause
 			continue
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, refreshEvery)
@@ -183,9 +185,10 @@ func (c *Cluster) runRefresh() {
 			_ = c.RefreshAll(ctx) // the next round tries again
 		}
 		cancel()
-		if wait(c.ctx, refreshPause) != nil {
+		if wait(c.ctx, pause) != nil {
 			return
 		}
+		pause = min(2*pause, 2*refreshEvery)
 	}
 }
 

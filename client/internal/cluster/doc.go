@@ -18,5 +18,5 @@
 //
 // Bounds: one goroutine per broker, one for refreshing, and one for the seeds with one more per
 // seed while it dials;
-// retry delays first 0, then 10 ms growing to 250 ms.
+// retry delays first 0, then 10 ms growing to 250 ms, 1 s in long outages.
 package cluster
