@@ -98,10 +98,6 @@ func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leader
 	if !n.register(s) {
 		return fmt.Errorf("raftnode: start shard %d: it runs already", s.id)
 	}
-	members := s.addrs
-	if n.nh.HasNodeInfo(s.id, s.self) {
-		members = nil
-	}
 	defer func() { // Dragonboat panics on a bad replica: here it is one shard's error
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
@@ -111,6 +107,10 @@ func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leader
 			err = fmt.Errorf("raftnode: start shard %d: %w", s.id, err)
 		}
 	}()
+	members := s.addrs
+	if n.nh.HasNodeInfo(s.id, s.self) { // it panics when the disk fails
+		members = nil
+	}
 	return run(members)
 }
 
