@@ -12,6 +12,10 @@ import (
 const (
 	// turn is the head start of each candidate over the next one.
 	turn = 80 * time.Millisecond
+	// perClaim is how much longer an election takes for each other shard that is claimed with it: their terms and votes
+	// wait for the same disks. A candidate whose turn comes before it could hear of the first one's campaign votes for
+	// itself in the same term, and neither wins.
+	perClaim = 2 * time.Millisecond
 	// askAgain is when a campaign is asked again if the term did not move: it was skipped, most likely because the
 	// replica had not applied all it knew to be committed. After quickAsks it is asked less often.
 	askAgain  = 25 * time.Millisecond
@@ -105,6 +109,9 @@ func (p *planner) step(now time.Time, deaths []death) time.Time {
 		}
 	}
 	p.scanTroubled(now)
+	for _, c := range p.begun {
+		c.next = c.next.Add(time.Duration(c.rank*(len(p.claims)-1)) * perClaim)
+	}
 	if now.Sub(p.newScan) >= scanNew {
 		p.newScan = now
 		for _, s := range p.shards.Led(0) {
@@ -207,7 +214,8 @@ func (p *planner) claimOne(now time.Time, c *claim, term uint64) {
 	if term > c.term {
 		// Somebody campaigns, this broker or another one: give it the time an election takes.
 		c.term, c.asked = term, 0
-		c.next = now.Add(electionTime + time.Duration(c.rank)*turn/2 + p.jitter(turn/2))
+		crowd := time.Duration(len(p.claims)-1) * perClaim / 2
+		c.next = now.Add(electionTime + crowd + time.Duration(c.rank)*turn/2 + p.jitter(turn/2))
 		return
 	}
 	if now.Before(c.next) {

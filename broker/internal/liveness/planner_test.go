@@ -224,3 +224,18 @@ func TestShardsOfADeadBrokerAreLookedForLessOftenInTheLongRun(t *testing.T) {
 	p.step(p.now, nil)
 	require.Empty(t, p.trouble)
 }
+
+func TestALaterCandidateWaitsLongerWhenManyShardsAreClaimed(t *testing.T) {
+	first := func(shards uint64) time.Duration {
+		all := map[uint64]*fakeShard{}
+		for id := range shards {
+			all[100+id] = &fakeShard{ids(1, 3, 2), 1, 4}
+		}
+		p := newPlanned(2, all)
+		p.judge.bad[1] = causeDeath
+		p.run(2 * time.Second)
+		return p.shards.asked[100][0]
+	}
+	require.Equal(t, turn, first(1))
+	require.InDelta(t, turn+99*perClaim, first(100), float64(5*time.Millisecond))
+}

@@ -17,6 +17,10 @@ const (
 	// package liveness calls Campaign again about every 100 ms for as long as it wants one.
 	campaignEvery  = 10 * time.Millisecond
 	campaignWindow = 95 * time.Millisecond
+	// campaignPatience is how long the local replica may ignore a campaign before it is taken for a candidate that lost.
+	campaignPatience = 30 * time.Millisecond
+	// firstTerm is the term of a shard that was bootstrapped: nobody was a candidate in it.
+	firstTerm = 1
 	// compactTimeout bounds one snapshot.
 	compactTimeout = 2 * time.Minute
 )
@@ -67,9 +71,22 @@ func (n *Node) repeats(now time.Time) []pb.Message {
 			n.campaigns.end(id)
 			continue
 		}
+		if l.Leader == 0 && l.Term > firstTerm && now.Sub(c.begun) > campaignPatience {
+			msgs = append(msgs, n.stepDown(id, c.term+1), n.timeoutNow(id, c.term+1))
+			continue
+		}
 		msgs = append(msgs, n.timeoutNow(id, c.term))
 	}
 	return msgs
+}
+
+// stepDown is the message that makes a candidate of the term before a follower again. A candidate is deaf to
+// TimeoutNow: after a split vote with the third replica dead, both others would wait for an election timeout, which is
+// seconds. To Raft it is a message of somebody who was a candidate of that term; terms may be skipped.
+func (n *Node) stepDown(id, term uint64) pb.Message {
+	m := n.timeoutNow(id, term)
+	m.Type = pb.NoOP
+	return m
 }
 
 // timeoutNow is the message that the leader of term would send to the local replica. It bears the name of another
@@ -148,6 +165,7 @@ func (n *Node) Compact(ctx context.Context, id, keepFrom uint64) error {
 // open is one campaign.
 type open struct {
 	term  uint64 // the term it wants to end
+	begun time.Time
 	until time.Time
 }
 
@@ -168,7 +186,11 @@ func (c *campaigns) begin(id, term uint64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old, ok := c.open[id]
-	c.open[id] = open{term: term, until: now.Add(campaignWindow)}
+	begun := now
+	if ok && old.term == term {
+		begun = old.begun
+	}
+	c.open[id] = open{term: term, begun: begun, until: now.Add(campaignWindow)}
 	select {
 	case c.ready <- struct{}{}:
 	default:

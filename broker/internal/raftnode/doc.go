@@ -28,7 +28,8 @@
 // Campaign delivers the TimeoutNow message of a leadership transfer to the local replica; by Raft's own argument that
 // is only the clock moving forward. Dragonboat ignores it while the replica has not applied all it knows to be
 // committed, and says nothing, so one goroutine repeats it every few milliseconds until the term moves or the campaign
-// is campaignWindow old.
+// is campaignWindow old. A candidate that lost ignores it too; after campaignPatience it is made a follower of the next
+// term first.
 //
 // Transfer is made of the same message, see there.
 //
