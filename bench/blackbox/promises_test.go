@@ -336,3 +336,55 @@ func TestConsumersShareAndHandOver(t *testing.T) {
 	r := verify.Delivery(delivered, next)
 	require.True(t, r.OK(), "%+v", r)
 }
+
+// TestLateAcknowledgementIsRefused: who lost a partition cannot move its cursor any more; the next consumer gets what was not
+// acknowledged in time, from the first such record on.
+func TestLateAcknowledgementIsRefused(t *testing.T) {
+	e := up(t, 3, nil)
+	e.createTopic(t, "t", 2, 3)
+	ctx := deadline(t, time.Minute)
+	p, err := e.client.Producer(ctx, "t")
+	require.NoError(t, err)
+	const each = 20
+	for n := range 2 * each {
+		_, err := p.Publish(ctx, client.Record{Value: numbered(n), Partition: client.OnPartition(n % 2)})
+		require.NoError(t, err)
+	}
+	lost := make(chan protocol.Partition, 8)
+	slow, err := e.client.Subscribe(ctx, "t", "s", client.WithConsumerName("slow"), client.WithGrace(200*time.Millisecond),
+		client.OnRebalance(func(r client.Rebalance) {
+			if r.Kind == client.Lost || r.Kind == client.Released {
+				lost <- r.Partition
+			}
+		}))
+	require.NoError(t, err)
+	var held []*client.Message
+	for range 2 * each {
+		m, err := slow.Receive(ctx)
+		require.NoError(t, err)
+		held = append(held, m)
+	}
+	next, err := e.connect(t).Subscribe(ctx, "t", "s", client.WithConsumerName("next"))
+	require.NoError(t, err)
+	var moved protocol.Partition
+	select {
+	case moved = <-lost:
+	case <-ctx.Done():
+		t.Fatal("no partition moved")
+	}
+	require.NoError(t, slow.Ack(held...))
+	for want := range protocol.Offset(each) {
+		m, err := next.Receive(ctx)
+		require.NoError(t, err)
+		require.Equal(t, moved, m.Partition)
+		require.Equal(t, want, m.Offset)
+	}
+	states, err := e.client.Admin().Subscriptions(ctx, "t")
+	require.NoError(t, err)
+	for _, s := range states {
+		if s.Partition == moved {
+			require.Zero(t, s.Cursor)
+			require.Equal(t, "next", s.Active)
+		}
+	}
+}
