@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -147,9 +146,10 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 			c.TLS = TLSConfig{CA: "/nowhere/ca", Cert: "/nowhere/cert", Key: "/nowhere/key"}
 		}, "tls"},
 		"damaged raft log": {func(t *testing.T, c *Config) {
-			require.NoError(t, os.WriteFile(filepath.Join(c.DataDir, "raft"), nil, 0o600))
-			require.NoError(t, os.WriteFile(filepath.Join(c.DataDir, "identity.json"), fmt.Appendf(nil,
-				`{"version": 1, "cluster": "trunkline", "broker": 1, "dir_id": "%032d"}`, 1), 0o600))
+			d, err := openDataDir(c.WithDefaults())
+			require.NoError(t, err)
+			require.NoError(t, d.close())
+			require.NoError(t, os.WriteFile(d.file("raft"), nil, 0o600))
 		}, "raft"},
 		"foreign directory": {func(t *testing.T, c *Config) {
 			d, err := openDataDir(Config{DataDir: c.DataDir, Cluster: "other"}.WithDefaults())
