@@ -253,15 +253,6 @@ func (b *Broker) peers() map[protocol.BrokerID]string {
 	return peers
 }
 
-// memberIDs returns the IDs of all members.
-func (b *Broker) memberIDs() []protocol.BrokerID {
-	ids := make([]protocol.BrokerID, 0, len(b.cfg.Members))
-	for _, m := range b.cfg.Members {
-		ids = append(ids, m.ID)
-	}
-	return ids
-}
-
 // writeContext leaves a file in the data directory that clients on this machine can use.
 func (b *Broker) writeContext() error {
 	ca, err := filepath.Abs(b.CAFile())

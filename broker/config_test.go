@@ -116,6 +116,11 @@ func TestForeignDataDirectoryIsRefused(t *testing.T) {
 	_, err = openDataDir(other)
 	require.ErrorContains(t, err, "belongs to broker 1")
 
+	other = c
+	other.Members = append(other.Members, Member{ID: 2, Listen: "b:1", Raft: "b:2", Admin: "b:3"})
+	_, err = openDataDir(other)
+	require.ErrorContains(t, err, "formed by brokers [1], the configuration says [1 2]")
+
 	require.NoError(t, os.Mkdir(filepath.Join(c.DataDir, "raft"), 0o700))
 	require.NoError(t, os.Remove(filepath.Join(c.DataDir, "identity.json")))
 	_, err = openDataDir(c)

@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/trunkline/trunkline/protocol"
@@ -34,6 +35,8 @@ type identity struct {
 	// Raft is this broker's Raft address at the first start. It is part of every shard's membership, so it stays. Empty: not
 	// started yet.
 	Raft string `json:"raft,omitempty"`
+	// Members are the members that the directory was made with. They vote in the metadata shard, so they stay.
+	Members []protocol.BrokerID `json:"members"`
 	// Peers are the data directories of the cluster's brokers as the metadata has them. Empty: this broker was not
 	// registered yet.
 	Peers map[protocol.BrokerID]dirID `json:"peers,omitempty"`
@@ -90,7 +93,7 @@ func (d *dataDir) loadIdentity(cfg Config) error {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	if err := json.Unmarshal(text, &d.id); err != nil {
-		return fmt.Errorf("%s is damaged (%w): restore it from a backup, or replace this broker by one with a new ID", path, err)
+		return fmt.Errorf("%s is damaged (%w): restore it from a backup; this version cannot put another broker in the place of a lost one", path, err)
 	}
 	switch {
 	case d.id.Version != identityVersion:
@@ -99,6 +102,8 @@ func (d *dataDir) loadIdentity(cfg Config) error {
 		return fmt.Errorf("data_dir %s belongs to cluster %q, the configuration says %q: set data_dir or cluster right", d.path, d.id.Cluster, cfg.Cluster)
 	case d.id.Broker != cfg.Broker:
 		return fmt.Errorf("data_dir %s belongs to broker %d, the configuration says %d: set data_dir or broker right", d.path, d.id.Broker, cfg.Broker)
+	case !slices.Equal(d.id.Members, memberIDs(cfg)):
+		return fmt.Errorf("members: the cluster was formed by brokers %v, the configuration says %v: this version cannot add or remove brokers, put the old list back", d.id.Members, memberIDs(cfg))
 	}
 	return nil
 }
@@ -110,9 +115,19 @@ func (d *dataDir) createIdentity(cfg Config) error {
 			return fmt.Errorf("data_dir %s holds %s/ but no identity.json: it is not a whole Trunkline data directory; restore identity.json or choose an empty data_dir", d.path, name)
 		}
 	}
-	d.id = identity{Version: identityVersion, Cluster: cfg.Cluster, Broker: cfg.Broker}
+	d.id = identity{Version: identityVersion, Cluster: cfg.Cluster, Broker: cfg.Broker, Members: memberIDs(cfg)}
 	_, _ = rand.Read(d.id.DirID[:]) // never fails: crypto/rand
 	return d.saveIdentity()
+}
+
+// memberIDs returns the IDs of the configured members in order.
+func memberIDs(cfg Config) []protocol.BrokerID {
+	ids := make([]protocol.BrokerID, 0, len(cfg.Members))
+	for _, m := range cfg.Members {
+		ids = append(ids, m.ID)
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // saveIdentity replaces the marker atomically and durably.

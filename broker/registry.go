@@ -34,7 +34,7 @@ func (r *registry) check(h raftnet.PeerHello) *raftnet.Reject {
 		return nil
 	}
 	return &raftnet.Reject{Code: raftnet.RejectWipedDirectory, Reason: "the cluster knows this broker with another data directory: " +
-		"its records and votes were in it. Put the old data_dir back, or replace this broker by one with a new ID and an empty data_dir"}
+		"its records and votes were in it. Put the old data_dir back; this version cannot put another broker in the place of a lost one"}
 }
 
 // learn remembers the brokers of an image, durably if something is new.

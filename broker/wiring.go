@@ -113,7 +113,7 @@ func (b *Broker) onPeerUp(id protocol.BrokerID, boot [16]byte) { b.detector.Peer
 func (b *Broker) openLiveness(context.Context) error {
 	b.meta = meta.New(meta.Config{Self: b.cfg.Broker, Log: b.log, Registerer: b.reg})
 	b.closing("metadata", func() error { b.meta.Close(); return nil })
-	others := slices.DeleteFunc(b.memberIDs(), func(id protocol.BrokerID) bool { return id == b.cfg.Broker })
+	others := slices.DeleteFunc(memberIDs(b.cfg), func(id protocol.BrokerID) bool { return id == b.cfg.Broker })
 	b.detector = liveness.New(liveness.Config{
 		Self: b.cfg.Broker, BootID: b.boot, Peers: others, Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
 		DiskStalled: func() bool { return b.node.StalledFor() > stalledDisk },
@@ -177,7 +177,7 @@ func (b *Broker) openMeta(context.Context) error {
 func (b *Broker) openController(context.Context) error {
 	c, err := controller.New(controller.Config{
 		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),
-		Node: b.node, MetaReplicas: b.memberIDs(),
+		Node: b.node, MetaReplicas: memberIDs(b.cfg),
 		Machine: fsm.Config{
 			Seglog:                 seglog.Options{SegmentBytes: int64(b.cfg.Topics.SegmentBytes), Cache: seglog.NewCache(int64(b.cfg.Limits.TailCache))},
 			SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log,

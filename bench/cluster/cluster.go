@@ -108,18 +108,27 @@ func Open(dir string) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory %s: %w", dir, err)
 	}
-	text, err := os.ReadFile(filepath.Join(abs, "cluster.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w: start one with `trunkline local up --dir %s`", abs, ErrNoCluster, dir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cluster: %w", err)
-	}
 	c := &Cluster{dir: abs}
-	if err := json.Unmarshal(text, &c.state); err != nil {
-		return nil, fmt.Errorf("%s/cluster.json is damaged: %w", abs, err)
+	if err := c.load(); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w: start one with `trunkline local up --dir %s`", abs, ErrNoCluster, dir)
+	} else if err != nil {
+		return nil, err
 	}
 	return c, nil
+}
+
+// load reads the state. c.mu is held, or nobody else has c.
+func (c *Cluster) load() error {
+	text, err := os.ReadFile(filepath.Join(c.dir, "cluster.json"))
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	var st state
+	if err := json.Unmarshal(text, &st); err != nil {
+		return fmt.Errorf("%s/cluster.json is damaged: %w", c.dir, err)
+	}
+	c.state = st
+	return nil
 }
 
 // Context returns the path of the file that tells clients how to connect.
@@ -256,6 +265,7 @@ func (c *Cluster) end(ctx context.Context, id int, sig syscall.Signal, limit tim
 	return nil
 }
 
+// save writes the whole state; only create calls it, before anybody else knows the directory.
 func (c *Cluster) save() error {
 	text, err := json.MarshalIndent(c.state, "", "  ")
 	if err != nil {
@@ -266,4 +276,28 @@ func (c *Cluster) save() error {
 		return fmt.Errorf("cluster: %w", err)
 	}
 	return os.Rename(tmp, filepath.Join(c.dir, "cluster.json"))
+}
+
+// started notes the new process of a broker. Other processes may note theirs at the same time: the file is read again
+// and replaced under a lock.
+func (c *Cluster) started(id, pid int, startTime uint64) error {
+	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	defer lock.Close() // releases the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("cluster: lock: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.load(); err != nil {
+		return err
+	}
+	for i := range c.state.Brokers {
+		if b := &c.state.Brokers[i]; b.ID == id {
+			b.PID, b.StartTime = pid, startTime
+		}
+	}
+	return c.save()
 }

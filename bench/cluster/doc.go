@@ -9,6 +9,5 @@
 //	DIR/broker-N/      trunkline.yaml, data/ and log of broker N
 //
 // A process is identified by pid and kernel start time, so a pid that was used again is never signalled.
-// A Cluster is safe for concurrent use inside one process; two processes must not change the same directory
-// at once.
+// A Cluster is safe for concurrent use, also from several processes.
 package cluster

@@ -40,14 +40,7 @@ func (c *Cluster) spawn(id int) error {
 	if err != nil {
 		return fmt.Errorf("broker %d ended at once: see %s", id, log.Name())
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := range c.state.Brokers {
-		if b := &c.state.Brokers[i]; b.ID == id {
-			b.PID, b.StartTime = cmd.Process.Pid, start
-		}
-	}
-	return c.save()
+	return c.started(id, cmd.Process.Pid, start)
 }
 
 // brokerEnv drops keys of the environment that would override the broker's file.
