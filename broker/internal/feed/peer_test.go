@@ -3,6 +3,7 @@ package feed_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -95,7 +96,7 @@ func (p *peer) take(b []byte, err error) {
 	r := frame.NewReader(bytes.NewReader(b))
 	for {
 		k, body, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		require.NoError(p.t, err)

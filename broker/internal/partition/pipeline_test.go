@@ -397,7 +397,7 @@ func TestCursors(t *testing.T) {
 		require.EqualValues(t, 4, <-committed)
 		stale := make(chan error, 1)
 		r.CursorAck("s", 1, 5, func(_ protocol.Offset, err error) { stale <- err })
-		c, err = r.CursorOpen(t.Context(), "s", 0)
+		_, err = r.CursorOpen(t.Context(), "s", 0)
 		require.NoError(t, err)
 		time.Sleep(5 * roundTrip)
 		require.ErrorIs(t, <-stale, protocol.ErrStaleActivation)

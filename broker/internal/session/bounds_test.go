@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"sync/atomic"
 	"testing"
@@ -91,7 +92,7 @@ func TestAckRingModel(t *testing.T) {
 			reader, n := frame.NewReader(bytes.NewReader(got)), 0
 			for {
 				k, body, err := reader.Next()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				require.NoError(t, err)

@@ -104,7 +104,9 @@ func (p *Partition) Fill(n, count, size int) {
 		p.mu.Lock()
 		seq := p.producers[0]
 		p.mu.Unlock()
-		p.Put(MakeBatch(0, seq, count, size))
+		if _, _, err := p.Put(MakeBatch(0, seq, count, size)); err != nil {
+			panic(err) // a batch that this package made
+		}
 	}
 }
 
