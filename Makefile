@@ -9,7 +9,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint fuzz ci clean
+.PHONY: help build demo hostile scale test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ build: ## build trunklined, trunkline and trunkbench into bin/
 
 demo: build ## three brokers, a real file, leaders killed while it streams: nothing lost, repeated or reordered (INPUT=file)
 	$(BIN)/trunkbench demo $(if $(INPUT),--input '$(INPUT)') $(DEMO_FLAGS)
+
+hostile: build ## ten million random and mutated frames at three brokers, which go on serving (HOSTILE_FLAGS='--frames N --seed S')
+	$(BIN)/trunkbench hostile $(HOSTILE_FLAGS)
+
+scale: build ## 200 partitions on three brokers: idle cost of each, and the pause of a kill (SCALE_FLAGS)
+	$(BIN)/trunkbench scale $(SCALE_FLAGS)
 
 test: build ## all tests, the black-box ones with the real binaries included
 	$(GO) test -timeout 8m $(PKGS)

@@ -23,11 +23,12 @@ type Options struct {
 	Replicas   int
 	Idle       time.Duration // how long idle brokers are measured
 	Kills      int
-	Rate       int           // records a second over all partitions during the kills
-	Hold       time.Duration // how long a victim stays dead
-	MaxIdleCPU float64       // limit, percent of one core and broker
-	MaxPause   time.Duration // limit of the publish pause of a kill
-	Keep       bool          // keep the cluster's directory
+	Rate       int               // records a second over all partitions during the kills
+	Hold       time.Duration     // how long a victim stays dead
+	MaxIdleCPU float64           // limit, percent of one core and broker
+	MaxPause   time.Duration     // limit of the publish pause of a kill
+	Keep       bool              // keep the cluster's directory
+	Config     map[string]string // more keys of every broker's configuration, like "raft.tick"
 
 	Progress io.Writer // lines for people
 }
@@ -39,7 +40,7 @@ func (o Options) WithDefaults() Options {
 	setDefault(&o.Replicas, 3)
 	setDefault(&o.Idle, 20*time.Second)
 	setDefault(&o.Kills, 3)
-	setDefault(&o.Rate, 1000)
+	setDefault(&o.Rate, 200)
 	setDefault(&o.Hold, 1500*time.Millisecond)
 	setDefault(&o.MaxIdleCPU, 5)
 	setDefault(&o.MaxPause, 500*time.Millisecond)
@@ -127,7 +128,8 @@ func (r *run) bringUp(ctx context.Context, dir string) error {
 	up, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var err error
-	if r.cluster, err = cluster.Up(up, cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary}); err != nil {
+	r.cluster, err = cluster.Up(up, cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Config: r.opts.Config})
+	if err != nil {
 		return err
 	}
 	cf, err := client.LoadContext(r.cluster.Context())

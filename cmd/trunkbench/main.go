@@ -28,7 +28,7 @@ func main() {
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{Use: "trunkbench", Short: "Measure and prove what a Trunkline cluster does", SilenceUsage: true, SilenceErrors: true}
-	cmd.AddCommand(demoCommand(), loadCommand(), scaleCommand())
+	cmd.AddCommand(demoCommand(), loadCommand(), scaleCommand(), hostileCommand())
 	return cmd
 }
 

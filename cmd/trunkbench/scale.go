@@ -53,6 +53,7 @@ func scaleCommand() *cobra.Command {
 	f.DurationVar(&o.Hold, "hold", o.Hold, "how long a victim stays away")
 	f.Float64Var(&o.MaxIdleCPU, "max-idle-cpu", o.MaxIdleCPU, "fail above so many percent of one core per idle broker")
 	f.DurationVar(&o.MaxPause, "max-pause", o.MaxPause, "fail if a kill pauses publishing for longer")
+	f.StringToStringVar(&o.Config, "set", nil, "more keys of the brokers' configuration, like raft.tick=200ms")
 	f.BoolVar(&o.Keep, "keep", false, "keep the brokers' logs and data")
 	return cmd
 }
