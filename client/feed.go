@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -128,6 +129,10 @@ func (f *feed) pop() (*Message, popped) {
 	}
 	for {
 		r, ok := f.it.Next()
+		if err := f.it.Err(); err != nil {
+			f.fail(f.it.Header(), err)
+			return nil, gotNothing
+		}
 		if !ok {
 			f.freed += f.itBytes
 			f.it = nil
@@ -182,12 +187,20 @@ func (f *feed) unpack() {
 	f.buf[0] = fetched{}
 	f.buf = f.buf[1:]
 	if err != nil {
-		f.s.err = err // the batch passed its checksum: nothing will make it readable
-		f.s.cancel(err)
+		f.fail(next.header, err)
 		return
 	}
 	f.it, f.itIndex, f.itBytes = it, 0, len(next.bytes)
 	f.s.offer(f)
+}
+
+// fail ends the consumer at a batch whose records cannot be read. It passed its checksum: nothing will make it readable.
+// Called with mu held.
+func (f *feed) fail(h batch.Header, err error) {
+	err = fmt.Errorf("trunkline: topic %q partition %d, records from offset %d of producer %s: %w",
+		f.s.topic, f.partition, h.BaseOffset, h.Producer, err)
+	f.s.err = err
+	f.s.cancel(err)
 }
 
 // returnCredit wakes the writer when there is enough to give back, or nothing else to wait for.
