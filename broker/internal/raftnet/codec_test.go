@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	pb "github.com/lni/dragonboat/v4/raftpb"
 	"github.com/stretchr/testify/require"
@@ -97,18 +99,18 @@ func TestFrameReader(t *testing.T) {
 func TestQueueBounds(t *testing.T) {
 	q := newQueue(100)
 	frame := func(n int) []byte { return getBuffer(n) }
-	require.True(t, q.put(frame(5000)), "a frame always fits an empty queue")
-	require.False(t, q.put(frame(1)))
+	require.True(t, q.put(frame(5000), false), "a frame always fits an empty queue")
+	require.False(t, q.put(frame(1), false))
 	require.False(t, q.accepts())
 	require.Len(t, q.take(nil), 1)
-	require.True(t, q.put(frame(60)))
-	require.True(t, q.put(frame(40)))
-	require.False(t, q.put(frame(1)))
+	require.True(t, q.put(frame(60), false))
+	require.True(t, q.put(frame(40), false))
+	require.False(t, q.put(frame(1), false))
 	require.Equal(t, 100, q.size())
 	require.Equal(t, 2, q.purge(true))
-	require.False(t, q.put(frame(1)))
+	require.False(t, q.put(frame(1), false))
 	q.open()
-	require.True(t, q.put(frame(1)))
+	require.True(t, q.put(frame(1), false))
 	require.Len(t, q.take(make([][]byte, 0, 4)), 1)
 	require.Empty(t, q.take(nil))
 }
@@ -121,4 +123,42 @@ func TestBuffers(t *testing.T) {
 	}
 	putBuffer(make([]byte, 1000)) // not of a class: left to the collector
 	require.Equal(t, 1024, cap(getBuffer(1000)))
+}
+
+func TestHeartbeatsWaitForCompanyAndNothingElseDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(1 << 20)
+		woken := func() bool {
+			select {
+			case <-q.wake:
+				return true
+			default:
+				return false
+			}
+		}
+		frame := func() []byte { return getBuffer(10) }
+		q.put(frame(), true)
+		q.put(frame(), true)
+		require.False(t, woken())
+		time.Sleep(idleWait)
+		synctest.Wait()
+		require.True(t, woken())
+		require.Len(t, q.take(nil), 2)
+
+		q.put(frame(), true)
+		q.put(frame(), false)
+		require.True(t, woken(), "the second does not wait")
+		require.Len(t, q.take(nil), 2)
+		time.Sleep(2 * idleWait)
+		synctest.Wait()
+		require.False(t, woken(), "nothing is left to wake for")
+		q.put(frame(), true)
+		time.Sleep(idleWait)
+		synctest.Wait()
+		require.True(t, woken(), "the timer is armed again")
+	})
+	hb := pb.Message{Type: pb.Heartbeat}
+	require.True(t, idle([]pb.Message{hb, {Type: pb.HeartbeatResp}}))
+	require.False(t, idle([]pb.Message{hb, {Type: pb.RequestVote}}))
+	require.False(t, idle([]pb.Message{{Type: pb.Heartbeat, Hint: 1}}), "it confirms a read")
 }

@@ -25,7 +25,7 @@ func (p *Port) Send(to protocol.BrokerID, payload []byte) bool {
 	b := getBuffer(frameHeader + len(payload))
 	putHeader(b, frameLiveness, len(payload))
 	copy(b[frameHeader:], payload)
-	if !l.queue.put(b) {
+	if !l.queue.put(b, false) {
 		p.n.met.dropped.WithLabelValues(label(to), laneLiveness.String()).Inc()
 		return false
 	}

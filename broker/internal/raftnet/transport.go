@@ -169,9 +169,20 @@ func (c *connection) send(l *link, msgs []pb.Message, batch pb.MessageBatch) {
 		return
 	}
 	putHeader(b, frameMessages, k)
-	if !l.queue.put(b[:frameHeader+k]) {
+	if !l.queue.put(b[:frameHeader+k], idle(msgs)) {
 		c.dropped(l, batch)
 	}
+}
+
+// idle reports whether the messages are heartbeats that nobody waits for. One with a hint confirms a read.
+func idle(msgs []pb.Message) bool {
+	for i := range msgs {
+		m := &msgs[i]
+		if m.Type != pb.Heartbeat && m.Type != pb.HeartbeatResp || m.Hint != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // dropped counts, and tells the leaders among the senders that their follower was unreachable: without that they

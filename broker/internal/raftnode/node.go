@@ -64,7 +64,8 @@ type Config struct {
 	// the same over the life of Dir. Default: Net.Addr().
 	Addr string
 	// Tick is Raft's clock, at least a millisecond. An election times out after ElectionTicks to twice as many; a leader
-	// sends heartbeats every HeartbeatTicks. Defaults: 100 ms, 20, 5. They are only the backstop of package liveness.
+	// sends heartbeats every HeartbeatTicks. Defaults: 200 ms, 10, 3. They are only the backstop of package liveness, and every
+	// tick and heartbeat of every shard costs CPU, idle or not.
 	Tick           time.Duration
 	ElectionTicks  int
 	HeartbeatTicks int
@@ -84,13 +85,13 @@ func (c Config) withDefaults() Config {
 		c.Addr = c.Net.Addr()
 	}
 	if c.Tick == 0 {
-		c.Tick = 100 * time.Millisecond
+		c.Tick = 200 * time.Millisecond
 	}
 	if c.ElectionTicks == 0 {
-		c.ElectionTicks = 20
+		c.ElectionTicks = 10
 	}
 	if c.HeartbeatTicks == 0 {
-		c.HeartbeatTicks = 5
+		c.HeartbeatTicks = 3
 	}
 	if c.ProposalTimeout == 0 {
 		c.ProposalTimeout = 5 * time.Second
