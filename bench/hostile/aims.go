@@ -32,8 +32,8 @@ type aims struct {
 
 // harms reports whether a stream would lawfully do something to the checked topic, or to the cluster as a whole, that
 // any client may do: it is for the topic's owner to forbid that, not for the protocol. The broker reads the stream's first
-// frame as it is read here.
-func (a *aims) harms(stream []byte) bool {
+// frame as it is read here. With topics false, creating and deleting junk topics counts as harm too.
+func (a *aims) harms(stream []byte, topics bool) bool {
 	h, err := frame.ParseHeader(stream)
 	if err != nil || len(stream) < frame.HeaderSize+h.Length {
 		return false
@@ -48,7 +48,7 @@ func (a *aims) harms(stream []byte) bool {
 		return m.Decode(body) == nil && m.Topic == a.checked && m.Subscription == trial.Subscription
 	case protocol.KindRequest:
 		var m wire.Request
-		return m.Decode(body) == nil && a.harmfulRequest(&m)
+		return m.Decode(body) == nil && a.harmfulRequest(&m, topics)
 	}
 	return false
 }
@@ -68,11 +68,11 @@ func anyBatch(frames []byte) bool {
 	return false
 }
 
-func (a *aims) harmfulRequest(m *wire.Request) bool {
+func (a *aims) harmfulRequest(m *wire.Request, topics bool) bool {
 	switch {
 	case m.CreateTopic != nil:
 		c := m.CreateTopic
-		small := slices.Contains(junk, c.Name) && c.Partitions == 1
+		small := topics && slices.Contains(junk, c.Name) && c.Partitions == 1
 		return !small && protocol.ValidName(c.Name) && c.Partitions <= protocol.MaxPartitions
 	case m.DeleteTopic != nil:
 		return !slices.Contains(junk, m.DeleteTopic.Name) && a.standing(m.DeleteTopic.Name, m.DeleteTopic.ID)

@@ -16,7 +16,8 @@ import (
 type forge struct {
 	rnd    *rand.Rand
 	aims   *aims
-	broker int // the one that the shot is aimed at
+	broker int  // the one that the shot is aimed at
+	topics bool // may create topics
 }
 
 // text is what goes into a stream and how many frames that is.
@@ -72,7 +73,7 @@ func (f *forge) odd() uint64 {
 func (f *forge) stream() text {
 	for {
 		t := f.anyStream()
-		if !f.aims.harms(t.bytes) {
+		if !f.aims.harms(t.bytes, f.topics) {
 			return t
 		}
 	}

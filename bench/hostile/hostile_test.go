@@ -21,7 +21,7 @@ func testForge(t *testing.T, seed uint64) *forge {
 		brokers: []cluster.Broker{{ID: 1}}, checked: 1, target: 2, partitions: 4, bombs: bombs,
 		led: map[int][]protocol.Partition{1: {0, 2}}, ledChecked: map[int][]protocol.Partition{1: {1}},
 	}
-	return &forge{rnd: rand.New(rand.NewPCG(seed, 1)), aims: a, broker: 1}
+	return &forge{rnd: rand.New(rand.NewPCG(seed, 1)), aims: a, broker: 1, topics: true}
 }
 
 func TestASeedMakesTheSameStreams(t *testing.T) {
@@ -43,7 +43,7 @@ func TestStreamsAreOfManyKindsAndDoNoLawfulHarm(t *testing.T) {
 	first := map[protocol.Kind]int{}
 	for range 5000 {
 		s := f.stream()
-		require.False(t, f.aims.harms(s.bytes))
+		require.False(t, f.aims.harms(s.bytes, true))
 		bytes, frames = bytes+len(s.bytes), frames+s.frames
 		if h, err := frame.ParseHeader(s.bytes); err == nil {
 			first[h.Kind]++
@@ -88,8 +88,10 @@ func TestHarms(t *testing.T) {
 		"half of it":      {stream(protocol.KindRequest, &wire.Request{DeleteTopic: &wire.DeleteTopic{Name: checkedName}})[:12], false},
 		"asking about it": {stream(protocol.KindRequest, &wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 1}}), false},
 	} {
-		require.Equal(t, c.harm, f.aims.harms(c.stream), what)
+		require.Equal(t, c.harm, f.aims.harms(c.stream, true), what)
 	}
+	create := stream(protocol.KindRequest, &wire.Request{CreateTopic: &wire.CreateTopic{Name: junk[0], Partitions: 1}})
+	require.True(t, f.aims.harms(create, false), "not in every shot")
 }
 
 // TestSealedBatchesAreWrongInTheirContentsOnly: without right checksums every bad batch would be refused for them.
