@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
@@ -65,18 +67,22 @@ func (b *Broker) rememberPeers() {
 // watchDisk refuses publishes while less than the reserve is free: a full disk would stop every partition. It takes them again
 // when an eighth more than the reserve is free, so that it does not flap.
 func (b *Broker) watchDisk() {
+	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "trunkline_disk_free_bytes", Help: "Free bytes of the data directory's file system."})
+	b.reg.MustRegister(gauge)
 	low := false
 	reserve := uint64(b.cfg.Limits.DiskReserve)
-	for b.ctx.Err() == nil {
+	for ; b.ctx.Err() == nil; pause(b.ctx, diskCheck) {
 		free, err := storefs.FreeBytes(b.cfg.DataDir)
 		if err != nil {
 			b.log.Warn("free disk is not known", "error", err)
-		} else if now := free < reserve || (low && free < reserve+reserve/8); now != low {
+			continue
+		}
+		gauge.Set(float64(free))
+		if now := free < reserve || (low && free < reserve+reserve/8); now != low {
 			low = now
 			b.log.Warn("disk reserve", "refusing_publishes", low, "free_bytes", free, "reserve_bytes", reserve)
 		}
 		b.controller.SetDiskReserve(low)
-		pause(b.ctx, diskCheck)
 	}
 }
 

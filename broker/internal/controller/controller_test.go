@@ -502,6 +502,11 @@ func TestControllerAnnounces(t *testing.T) {
 		require.Len(t, leaders.All(), 4, "followers learn from their logs")
 		_, n := r.c.Counts()
 		require.Equal(t, 2, n)
+		require.Empty(t, r.c.followerLag(), "nobody has answered yet")
+		r.host.mu.Lock()
+		r.host.matches = map[protocol.BrokerID]uint64{1: 1, 2: 60, 3: 120}
+		r.host.mu.Unlock()
+		require.Equal(t, map[protocol.BrokerID]uint64{2: 40, 3: 0}, r.c.followerLag())
 
 		r.host.lead(topic.Partitions[0].Shard, 6, 2)
 		time.Sleep(1100 * time.Millisecond)

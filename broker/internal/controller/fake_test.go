@@ -118,8 +118,9 @@ type fakeHost struct {
 	hold    chan struct{}    // starts wait for it when not nil
 	working int              // starts that wait
 	leaders map[uint64]raftnode.Leadership
-	asked   []uint64 // campaigns
-	wrong   []string // what must never happen
+	asked   []uint64                     // campaigns
+	matches map[protocol.BrokerID]uint64 // of every shard
+	wrong   []string                     // what must never happen
 	moves   func(shard uint64, to protocol.BrokerID) error
 }
 
@@ -212,6 +213,13 @@ func (h *fakeHost) leader(shard uint64) (raftnode.Leadership, bool) {
 	return l, ok
 }
 
+func (h *fakeHost) match(_ uint64, follower protocol.BrokerID) (uint64, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	index, ok := h.matches[follower]
+	return index, ok
+}
+
 func (h *fakeHost) campaign(shard uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -277,6 +285,8 @@ func (r *fakeReplica) newest() (protocol.Epoch, protocol.BrokerID) {
 	defer r.mu.Unlock()
 	return r.epoch, r.leader
 }
+
+func (r *fakeReplica) applied() uint64 { return 100 }
 
 func (r *fakeReplica) configure(c wire.TopicConfig) {
 	r.mu.Lock()

@@ -58,6 +58,8 @@ type host interface {
 	removeData(ctx context.Context, shard uint64) error
 	leader(shard uint64) (raftnode.Leadership, bool)
 	campaign(shard uint64)
+	// match returns how much of the log a follower of a shard led here has.
+	match(shard uint64, follower protocol.BrokerID) (index uint64, ok bool)
 	// transfer asks for a hand-over of the metadata shard, led here, and returns at once.
 	transfer(ctx context.Context, shard uint64, to protocol.BrokerID) error
 }
@@ -69,6 +71,8 @@ type running interface {
 	serving() (protocol.Epoch, bool)
 	// newest returns the newest epoch applied here and who began it.
 	newest() (protocol.Epoch, protocol.BrokerID)
+	// applied returns the index applied here.
+	applied() uint64
 	configure(wire.TopicConfig)
 	setQuorum(bool)
 	setDiskReserve(bool)
@@ -131,6 +135,10 @@ func (h *raftHost) removeData(ctx context.Context, shard uint64) error {
 
 func (h *raftHost) leader(shard uint64) (raftnode.Leadership, bool) { return h.node.Leader(shard) }
 
+func (h *raftHost) match(shard uint64, follower protocol.BrokerID) (uint64, bool) {
+	return h.node.Match(shard, follower)
+}
+
 func (h *raftHost) campaign(shard uint64) { h.node.Campaign(shard) }
 
 func (h *raftHost) transfer(ctx context.Context, shard uint64, to protocol.BrokerID) error {
@@ -151,6 +159,8 @@ func (r *raftReplica) serving() (protocol.Epoch, bool) {
 }
 
 func (r *raftReplica) newest() (protocol.Epoch, protocol.BrokerID) { return r.p.FSM().Leader() }
+
+func (r *raftReplica) applied() uint64 { return r.p.FSM().Applied() }
 
 func (r *raftReplica) configure(c wire.TopicConfig) {
 	r.p.SetRetention(c.RetentionMillis, c.RetentionBytes)

@@ -31,7 +31,7 @@ func newMetrics(reg prometheus.Registerer, c *Controller) *metrics {
 	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: name("leading"), Help: "Partitions this broker serves as the leader.",
 	}, func() float64 { _, n := c.Counts(); return float64(n) })
-	m.all = []prometheus.Collector{m.missing, m.failures, m.removed, replicas, leading}
+	m.all = []prometheus.Collector{m.missing, m.failures, m.removed, replicas, leading, newLag(c)}
 	if reg != nil {
 		reg.MustRegister(m.all...)
 	}

@@ -140,6 +140,7 @@ type Node struct {
 	inbox     *inbox
 	campaigns *campaigns
 	tap       *tap
+	progress  progress
 	compact   chan struct{} // one token per running Compact
 
 	mu     sync.RWMutex
@@ -219,7 +220,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		MaxReceiveQueueSize: queueBytesMax,
 		Expert: config.ExpertConfig{
 			LogDBFactory:     timedFactory{LogDBFactory: n.cfg.LogDB, saves: n.saves, metrics: n.metrics},
-			TransportFactory: tapFactory{TransportFactory: n.cfg.Net.Factory(), tap: n.tap},
+			TransportFactory: tapFactory{TransportFactory: n.cfg.Net.Factory(), tap: n.tap, progress: &n.progress},
 			LogDB:            logdb,
 			FS:               files{vfs.Default},
 			Engine: config.EngineConfig{

@@ -126,8 +126,12 @@ func (n *Node) register(s *shard) bool {
 
 func (n *Node) unregister(id uint64) {
 	n.mu.Lock()
+	s := n.shards[id]
 	delete(n.shards, id)
 	n.mu.Unlock()
+	if s != nil {
+		n.progress.forget(s)
+	}
 	n.inbox.forget(id)
 	n.campaigns.end(id)
 }

@@ -174,13 +174,15 @@ type watch struct {
 // tapFactory puts a tap between the network and the NodeHost.
 type tapFactory struct {
 	config.TransportFactory
-	tap *tap
+	tap      *tap
+	progress *progress
 }
 
 // Create implements config.TransportFactory.
 func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler,
 	c raftio.ChunkHandler) raftio.ITransport {
 	handler := func(batch pb.MessageBatch) {
+		f.progress.see(&batch)
 		if f.tap.active.Load() > 0 {
 			f.tap.see(batch)
 		}
