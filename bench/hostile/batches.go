@@ -143,10 +143,12 @@ func (f *forge) bomb(header []byte) []byte {
 // disorder is a produce stream whose sequences jump, repeat and overlap.
 func (f *forge) disorder() text {
 	p := f.producer()
+	open := wire.ProduceOpen{Topic: f.aims.target, Partition: f.partition(), Producer: p}
+	if f.chance(10) {
+		open.ProducerEpoch = protocol.ProducerEpoch(f.odd())
+	}
 	var t text
-	t.add(protocol.KindProduceOpen, &wire.ProduceOpen{
-		Topic: f.aims.target, Partition: f.partition(), Producer: p, ProducerEpoch: protocol.ProducerEpoch(f.rnd.IntN(2)),
-	})
+	t.add(protocol.KindProduceOpen, &open)
 	for range 1 + f.rnd.IntN(70) { // more than may be in flight
 		at := f.rnd.IntN(12)
 		if f.chance(5) {

@@ -136,9 +136,9 @@ func (f *forge) partition() protocol.Partition {
 	return protocol.Partition(f.rnd.IntN(f.aims.partitions + 1))
 }
 
-// producer is one of a few, so that their sequences meet.
+// producer is one of so few that their sequences meet.
 func (f *forge) producer() protocol.ProducerID {
-	id := protocol.ProducerID(1 + f.rnd.IntN(64))
+	id := protocol.ProducerID(1 + f.rnd.IntN(4096))
 	if f.chance(5) {
 		id |= protocol.NamedProducerBit
 	}

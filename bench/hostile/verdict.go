@@ -113,19 +113,16 @@ func (r *run) readTarget(ctx context.Context) string {
 
 // rest waits until the brokers have forgotten the attack.
 func (r *run) rest(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, restLimit)
-	defer cancel()
+	end := time.Now().Add(restLimit)
 	for _, b := range r.watch.brokers {
 		h := r.watch.of(b.ID)
 		for {
 			s, err := vitals.Take(ctx, b)
-			if err == nil {
-				h.AfterMiB, h.GoroutinesAfter = mib(s.RSS), s.Goroutines
-				if s.Goroutines <= h.GoroutinesBefore+spareGos {
-					break
-				}
+			h.AfterMiB, h.GoroutinesAfter = mib(s.RSS), s.Goroutines
+			if err == nil && s.Goroutines <= h.GoroutinesBefore+spareGos {
+				break
 			}
-			if serr := sleep(ctx, 500*time.Millisecond); serr != nil {
+			if time.Now().After(end) || sleep(ctx, 500*time.Millisecond) != nil {
 				r.violation("broker %d: %d goroutines %v after the attack, %d before (%v)",
 					b.ID, h.GoroutinesAfter, restLimit, h.GoroutinesBefore, err)
 				break
