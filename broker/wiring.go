@@ -34,6 +34,8 @@ const (
 	probeLimit = 1500 * time.Millisecond
 	// stalledDisk is how long one write to the Raft log may take before this broker gives its leaderships up.
 	stalledDisk = time.Second
+	// quorumEvery is how often partitions are told of their quorum without any change.
+	quorumEvery = 250 * time.Millisecond
 	// refusalsEvery is how often refused announcements are worth a line.
 	refusalsEvery = 10 * time.Second
 )
@@ -118,11 +120,24 @@ func (b *Broker) openLiveness(context.Context) error {
 		Self: b.cfg.Broker, BootID: b.boot, Peers: others, Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
 		DiskStalled: func() bool { return b.node.StalledFor() > stalledDisk },
 		OnChange:    func(liveness.View) { b.server.Refresh(); b.updateQuorum() },
-		OnTick:      func(now time.Time) { b.updateQuorum(); b.refused.report(now, b.log) },
+		OnTick:      b.onTick(),
 		OnPayload:   b.onPayload,
 		Log:         b.log, Registerer: b.reg,
 	})
 	return nil
+}
+
+// onTick returns what is called with each ping. Changes of belief reach the partitions through OnChange; the repetition is
+// for partitions that started since.
+func (b *Broker) onTick() func(time.Time) {
+	var last time.Time
+	return func(now time.Time) {
+		if now.Sub(last) >= quorumEvery {
+			last = now
+			b.updateQuorum()
+		}
+		b.refused.report(now, b.log)
+	}
 }
 
 // updateQuorum tells every partition whether this broker hears a majority of its replicas.
