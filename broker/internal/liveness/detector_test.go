@@ -75,12 +75,12 @@ func TestThreeDetectorsFollowASilenceAndADeath(t *testing.T) {
 		h := newHub(3)
 		var ds []*Detector
 		var changes []View
-		ticks := 0
+		var ticks atomic.Int64
 		for id := protocol.BrokerID(1); id <= 3; id++ {
 			cfg := h.config(id)
 			if id == 2 {
 				cfg.OnChange = func(v View) { changes = append(changes, v) }
-				cfg.OnTick = func(time.Time) { ticks++ }
+				cfg.OnTick = func(time.Time) { ticks.Add(1) }
 			}
 			ds = append(ds, New(cfg))
 		}
@@ -92,7 +92,7 @@ func TestThreeDetectorsFollowASilenceAndADeath(t *testing.T) {
 		synctest.Wait()
 		require.True(t, ds[1].Alive(1) && ds[1].Alive(2) && ds[1].Alive(3))
 		require.True(t, ds[1].HearsMajority(all))
-		require.InDelta(t, 20, ticks, 1)
+		require.InDelta(t, 20, ticks.Load(), 1)
 
 		h.off(1, true)
 		time.Sleep(600 * time.Millisecond)
