@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,8 +15,10 @@ import (
 	"github.com/trunkline/trunkline/protocol/wire"
 )
 
+var testBombs = sync.OnceValues(makeBombs)
+
 func testForge(t *testing.T, seed uint64) *forge {
-	bombs, err := makeBombs()
+	bombs, err := testBombs()
 	require.NoError(t, err)
 	a := &aims{
 		brokers: []cluster.Broker{{ID: 1}}, checked: 1, target: 2, partitions: 4, bombs: bombs,
@@ -41,7 +44,7 @@ func TestStreamsAreOfManyKindsAndDoNoLawfulHarm(t *testing.T) {
 	f := testForge(t, 5)
 	bytes, frames := 0, 0
 	first := map[protocol.Kind]int{}
-	for range 5000 {
+	for range 2000 {
 		s := f.stream()
 		require.False(t, f.aims.harms(s.bytes, true))
 		bytes, frames = bytes+len(s.bytes), frames+s.frames
@@ -50,10 +53,10 @@ func TestStreamsAreOfManyKindsAndDoNoLawfulHarm(t *testing.T) {
 		}
 	}
 	for _, k := range []protocol.Kind{protocol.KindHello, protocol.KindProduceOpen, protocol.KindConsumeOpen, protocol.KindRequest} {
-		require.Greater(t, first[k], 50, "%s", k)
+		require.Greater(t, first[k], 20, "%s", k)
 	}
-	require.Greater(t, frames, 5000)
-	t.Logf("%d frames, %d bytes in 5000 streams", frames, bytes)
+	require.Greater(t, frames, 2000)
+	t.Logf("%d frames, %d bytes in 2000 streams", frames, bytes)
 }
 
 func TestHarms(t *testing.T) {
