@@ -218,12 +218,19 @@ func (c *Controller) stopOn(err error) {
 	c.fatal.Do(func() { c.cfg.OnFatal(err) })
 }
 
+// ledBy reports whether by leads, or led last and nobody does now: of a leader's death two survivors may learn at different
+// times, and when the first one campaigns the other knows no leader any more. It must stand for election all the same,
+// for it may be the only one whose log is good enough.
+func ledBy(l raftnode.Leadership, by protocol.BrokerID) bool {
+	return l.Leader == by || by != 0 && l.Leader == 0 && l.Last == by
+}
+
 // Led implements liveness.Shards.
 func (c *Controller) Led(by protocol.BrokerID) []liveness.Shard {
 	var out []liveness.Shard
 	c.mu.RLock()
 	for id, r := range c.byShard {
-		if l := r.lead.Load(); l == nil && by == 0 || l != nil && l.Leader == by {
+		if l := r.lead.Load(); l == nil && by == 0 || l != nil && ledBy(*l, by) {
 			out = append(out, liveness.Shard{ID: id, Replicas: r.spec.brokers()})
 		}
 	}
@@ -234,7 +241,7 @@ func (c *Controller) Led(by protocol.BrokerID) []liveness.Shard {
 	// The news that chose these may be a moment old; the node knows.
 	kept := out[:0]
 	for _, s := range out {
-		if l, _ := c.host.leader(s.ID); l.Leader == by {
+		if l, _ := c.host.leader(s.ID); ledBy(l, by) {
 			s.Term = l.Term
 			kept = append(kept, s)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/trunkline/trunkline/broker/internal/liveness"
 	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
@@ -503,6 +504,16 @@ func TestControllerAnnounces(t *testing.T) {
 		_, n := r.c.Counts()
 		require.Equal(t, 2, n)
 		require.Empty(t, r.c.followerLag(), "nobody has answered yet")
+		lost := topic.Partitions[1].Shard
+		r.host.mu.Lock()
+		was := r.host.leaders[lost]
+		r.host.leaders[lost] = raftnode.Leadership{Term: was.Term + 1, Last: was.Leader}
+		r.host.mu.Unlock()
+		require.True(t, slices.ContainsFunc(r.c.Led(was.Leader), func(s liveness.Shard) bool { return s.ID == lost }), "led last, by nobody since")
+		require.Equal(t, protocol.BrokerID(2), was.Leader)
+		r.host.mu.Lock()
+		r.host.leaders[lost] = was
+		r.host.mu.Unlock()
 		r.host.mu.Lock()
 		r.host.matches = map[protocol.BrokerID]uint64{1: 1, 2: 60, 3: 120}
 		r.host.mu.Unlock()

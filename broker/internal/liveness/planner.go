@@ -162,6 +162,10 @@ func (p *planner) add(now time.Time, c claim) {
 		}
 	}
 	c.begun, c.term = now, c.shard.Term
+	if leader, _, ok := p.shards.Leader(c.shard.ID); c.from != 0 && ok && leader == 0 {
+		// Somebody stands for election already. It may win, or its log may not be good enough.
+		c.next = c.next.Add(electionTime)
+	}
 	if c.from == 0 {
 		c.next = c.next.Add(time.Duration(c.rank) * newShardTurn)
 	} else {

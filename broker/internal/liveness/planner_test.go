@@ -46,11 +46,12 @@ type fakeShard struct {
 	replicas []protocol.BrokerID
 	leader   protocol.BrokerID
 	term     uint64
+	last     protocol.BrokerID // led before leader was lost
 }
 
 func (f *fakeShards) Led(by protocol.BrokerID) (out []Shard) {
 	for id, s := range f.shards {
-		if s.leader == by {
+		if s.leader == by || by != 0 && s.leader == 0 && s.last == by {
 			out = append(out, Shard{ID: id, Term: s.term, Replicas: s.replicas})
 		}
 	}
@@ -108,25 +109,25 @@ func ms(n ...int) (out []time.Duration) {
 
 func TestTakeoverTakesTurns(t *testing.T) {
 	for self, first := range map[protocol.BrokerID]time.Duration{2: 0, 3: turn} {
-		p := newPlanned(self, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+		p := newPlanned(self, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
 		p.judge.bad[1] = causeSilence
-		p.shards.onAsk = func(id uint64) { p.shards.shards[id] = &fakeShard{ids(1, 2, 3), self, 5} }
+		p.shards.onAsk = func(id uint64) { p.shards.shards[id] = &fakeShard{replicas: ids(1, 2, 3), leader: self, term: 5} }
 		p.run(500 * time.Millisecond)
 		require.Equal(t, []time.Duration{first}, p.shards.asked[7], "broker %d", self)
 		require.Empty(t, p.claims)
 	}
-	p := newPlanned(3, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+	p := newPlanned(3, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
 	p.judge.bad[1], p.judge.weak[2] = causeStall, true
 	p.run(20 * time.Millisecond)
 	require.Equal(t, ms(0), p.shards.asked[7], "2 cannot be expected to")
 }
 
 func TestASkippedCampaignIsAskedAgainSoonAndABegunOneIsGivenTime(t *testing.T) {
-	p := newPlanned(2, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+	p := newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
 	p.judge.bad[1] = causeSilence
 	p.shards.onAsk = func(id uint64) {
 		if len(p.shards.asked[id]) == 3 {
-			p.shards.shards[id] = &fakeShard{ids(1, 2, 3), 0, 5} // a campaign without a winner
+			p.shards.shards[id] = &fakeShard{replicas: ids(1, 2, 3), leader: 0, term: 5} // a campaign without a winner
 		}
 	}
 	p.run(300 * time.Millisecond)
@@ -137,8 +138,19 @@ func TestASkippedCampaignIsAskedAgainSoonAndABegunOneIsGivenTime(t *testing.T) {
 	require.InDelta(t, 10, len(p.shards.asked[7])-n, 1, "less often in the long run")
 }
 
+// TestTheSecondToLearnOfADeathStandsToo: broker 3 learnt first and stood for election, so that broker 2 knows no leader any more
+// when it learns. Only the log of broker 2 is good enough.
+func TestTheSecondToLearnOfADeathStandsToo(t *testing.T) {
+	p := newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), term: 5, last: 1}})
+	dead := death{broker: 1, boot: [16]byte{1}}
+	p.judge.gone[dead] = true
+	p.run(400*time.Millisecond, dead)
+	require.NotEmpty(t, p.shards.asked[7])
+	require.Equal(t, electionTime, p.shards.asked[7][0], "the election under way is given its time")
+}
+
 func TestAnElectionElsewhereIsNotDisturbed(t *testing.T) {
-	p := newPlanned(3, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+	p := newPlanned(3, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
 	p.judge.bad[1] = causeSilence
 	p.run(40 * time.Millisecond)
 	p.shards.shards[7].term, p.shards.shards[7].leader = 5, 0 // 2 campaigns
@@ -151,19 +163,19 @@ func TestAnElectionElsewhereIsNotDisturbed(t *testing.T) {
 }
 
 func TestADeathHoldsThoughTheNextIncarnationIsAlive(t *testing.T) {
-	p := newPlanned(2, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}, 8: {ids(1, 2, 3), 3, 4}})
+	p := newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}, 8: {replicas: ids(1, 2, 3), leader: 3, term: 4}})
 	d := death{1, bootOf(1, 1)}
 	p.judge.gone[d] = true
 	p.run(100*time.Millisecond, d)
 	require.NotEmpty(t, p.shards.asked[7])
 	require.Empty(t, p.shards.asked[8])
-	p.shards.shards[7] = &fakeShard{ids(1, 2, 3), 1, 5} // it wins the next term itself: that is a new leader
+	p.shards.shards[7] = &fakeShard{replicas: ids(1, 2, 3), leader: 1, term: 5} // it wins the next term itself: that is a new leader
 	p.run(50 * time.Millisecond)
 	require.Empty(t, p.claims)
 }
 
 func TestWithdrawnClaims(t *testing.T) {
-	p := newPlanned(3, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}, 8: {ids(1, 2, 3), 1, 4}})
+	p := newPlanned(3, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}, 8: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
 	d := death{1, bootOf(1, 1)}
 	p.judge.gone[d] = true
 	p.step(p.now, []death{d})
@@ -187,7 +199,7 @@ func TestWithdrawnClaims(t *testing.T) {
 
 func TestNoCampaignInAMinorityOrWithAStalledDisk(t *testing.T) {
 	for _, minority := range []bool{true, false} {
-		p := newPlanned(2, map[uint64]*fakeShard{7: {ids(1, 2, 3), 1, 4}})
+		p := newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
 		p.judge.bad[1] = causeDeath
 		p.judge.minority, p.judge.weak[2] = minority, !minority
 		p.run(time.Second)
@@ -200,8 +212,8 @@ func TestNoCampaignInAMinorityOrWithAStalledDisk(t *testing.T) {
 
 func TestANewShardIsClaimedByItsPreferredReplica(t *testing.T) {
 	p := newPlanned(2, map[uint64]*fakeShard{
-		7: {ids(2, 1, 3), 0, 1}, 8: {ids(1, 2, 3), 0, 1}, 9: {ids(2, 1, 3), 0, 4},
-		10: {ids(2, 1, 3), 0, 0}, 11: {ids(2), 0, 4},
+		7: {replicas: ids(2, 1, 3), leader: 0, term: 1}, 8: {replicas: ids(1, 2, 3), leader: 0, term: 1}, 9: {replicas: ids(2, 1, 3), leader: 0, term: 4},
+		10: {replicas: ids(2, 1, 3), leader: 0, term: 0}, 11: {replicas: ids(2), leader: 0, term: 4},
 	})
 	p.run(150 * time.Millisecond)
 	require.Equal(t, newShardGrace, p.shards.asked[7][0])
@@ -217,7 +229,7 @@ func TestShardsOfADeadBrokerAreLookedForLessOftenInTheLongRun(t *testing.T) {
 	p := newPlanned(2, map[uint64]*fakeShard{})
 	p.judge.bad[1] = causeDeath
 	p.run(10 * time.Second)
-	p.shards.shards[7] = &fakeShard{ids(1, 2, 3), 1, 4} // a late word of a dead leader
+	p.shards.shards[7] = &fakeShard{replicas: ids(1, 2, 3), leader: 1, term: 4} // a late word of a dead leader
 	p.run(600 * time.Millisecond)
 	require.NotEmpty(t, p.shards.asked[7])
 	delete(p.judge.bad, 1)
@@ -229,7 +241,7 @@ func TestALaterCandidateWaitsLongerWhenManyShardsAreClaimed(t *testing.T) {
 	first := func(shards uint64) time.Duration {
 		all := map[uint64]*fakeShard{}
 		for id := range shards {
-			all[100+id] = &fakeShard{ids(1, 3, 2), 1, 4}
+			all[100+id] = &fakeShard{replicas: ids(1, 3, 2), leader: 1, term: 4}
 		}
 		p := newPlanned(2, all)
 		p.judge.bad[1] = causeDeath

@@ -21,7 +21,8 @@ type Shard struct {
 
 // Shards is what a takeover needs to know of the local replicas. Its methods must not wait for a disk.
 type Shards interface {
-	// Led returns the shards that the local replica believes to be led by that broker; Led(0) those without a leader.
+	// Led returns the shards that the local replica believes to be led by that broker, or to have been led by it last and by
+	// nobody since; Led(0) those without a leader.
 	Led(by protocol.BrokerID) []Shard
 	// Leader returns the leader (0 if none is known) and the term the local replica is in, also while it has no
 	// leader; ok is false if the shard has no replica here any more.

@@ -17,6 +17,7 @@ type Leadership struct {
 	Term   uint64
 	Leader protocol.BrokerID // 0: none known
 	Self   bool              // the local replica leads
+	Last   protocol.BrokerID // newest leader ever known here, also after it was lost
 }
 
 // Leader returns the newest leadership of a shard that runs here. It reports false when no leader is known.
@@ -30,12 +31,13 @@ func (n *Node) Leader(id uint64) (Leadership, bool) {
 	if err != nil {
 		return Leadership{Shard: id}, false
 	}
-	l := Leadership{Shard: id, Term: term}
+	l := Leadership{Shard: id, Term: term, Last: s.brokers[n.inbox.lastLeader(id)]}
 	if e, ok := n.inbox.newest(id); ok && e.Term > term { // the event comes a moment before GetLeaderID knows
 		l.Term, leader, known = e.Term, e.LeaderID, e.LeaderID != raftio.NoLeader
 	}
 	if known {
 		l.Leader, l.Self = s.brokers[leader], leader == s.self
+		l.Last = l.Leader
 	}
 	return l, known
 }
@@ -55,9 +57,10 @@ func (n *Node) dispatch() {
 			if !ok || s.onLeader == nil {
 				continue
 			}
-			l := Leadership{Shard: e.ShardID, Term: e.Term}
+			l := Leadership{Shard: e.ShardID, Term: e.Term, Last: s.brokers[n.inbox.lastLeader(e.ShardID)]}
 			if e.LeaderID != raftio.NoLeader {
 				l.Leader, l.Self = s.brokers[e.LeaderID], e.LeaderID == s.self
+				l.Last = l.Leader
 			}
 			s.onLeader(l)
 		}
@@ -71,6 +74,7 @@ type inbox struct {
 
 	mu     sync.Mutex
 	events map[uint64]raftio.LeaderInfo // newest of each shard that ever had one; guarded by mu
+	last   map[uint64]uint64            // replica that was the newest leader known of each shard; guarded by mu
 	news   []uint64                     // shards whose newest was not taken yet, each once; guarded by mu
 	isNews map[uint64]bool              // the same as a set; guarded by mu
 }
@@ -79,6 +83,7 @@ func newInbox() *inbox {
 	return &inbox{
 		ready:  make(chan struct{}, 1),
 		events: map[uint64]raftio.LeaderInfo{},
+		last:   map[uint64]uint64{},
 		isNews: map[uint64]bool{},
 	}
 }
@@ -87,6 +92,9 @@ func newInbox() *inbox {
 func (b *inbox) LeaderUpdated(e raftio.LeaderInfo) {
 	b.mu.Lock()
 	b.events[e.ShardID] = e
+	if e.LeaderID != raftio.NoLeader {
+		b.last[e.ShardID] = e.LeaderID
+	}
 	if !b.isNews[e.ShardID] {
 		b.isNews[e.ShardID] = true
 		b.news = append(b.news, e.ShardID)
@@ -119,10 +127,18 @@ func (b *inbox) newest(id uint64) (raftio.LeaderInfo, bool) {
 	return e, ok
 }
 
+// lastLeader returns the newest leader that a shard ever had, 0 if none was known.
+func (b *inbox) lastLeader(id uint64) uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last[id]
+}
+
 // forget drops what is known of a stopped shard.
 func (b *inbox) forget(id uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.events, id)
+	delete(b.last, id)
 	delete(b.isNews, id)
 }
