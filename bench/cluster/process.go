@@ -114,13 +114,21 @@ func (c *Cluster) brokerDir(id int) string {
 	return filepath.Join(c.dir, "broker-"+strconv.Itoa(id))
 }
 
-// alive reports whether the process with that pid and start time runs. A zombie does not.
+// alive reports whether the process with that pid and start time runs. A zombie does not, once its last thread is gone: until
+// then it holds its files and locks.
 func alive(pid int, startTime uint64) bool {
 	if pid == 0 {
 		return false
 	}
 	st, start, err := procState(pid)
-	return err == nil && start == startTime && st != 'Z' && st != 'X'
+	if err != nil || start != startTime {
+		return false
+	}
+	if st == 'Z' || st == 'X' {
+		threads, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "task"))
+		return err == nil && len(threads) > 1
+	}
+	return true
 }
 
 // procState reads state and start time (field 22) from /proc/PID/stat. The second field is a name in
