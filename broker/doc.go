@@ -9,11 +9,11 @@
 //	identity  data directory locked, its marker checked against the configuration
 //	pki       certificates found or, for development, made
 //	raftnet   Raft listener bound, peers probed: a wiped or foreign directory is refused here
-//	liveness  brokers watch each other
+//	liveness  made, silent yet
 //	raftnode  Dragonboat
 //	meta      metadata shard, this broker registered
 //	controller  replicas that metadata places here
-//	session   QUIC listener, clients
+//	session   QUIC listener, clients; only now the network and liveness begin to talk, and replicas start
 //	admin     HTTP: health, metrics, profiles
 //
 // A Broker is safe for concurrent use. Close is idempotent and returns when every goroutine ended.

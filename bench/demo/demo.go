@@ -86,7 +86,9 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, r.cleanUp(dir, err != nil)) }()
+	defer func() {
+		err = errors.Join(err, trial.CleanUp(r.client, r.cluster, dir, r.opts.Keep || err != nil || !res.OK(), r.say))
+	}()
 	if err := r.bringUp(ctx, filepath.Join(dir, "cluster")); err != nil {
 		return nil, err
 	}
@@ -124,28 +126,6 @@ func (r *run) bringUp(ctx context.Context, dir string) error {
 	}
 	r.say("topic %s: %d partitions, %d replicas", topic, r.opts.Partitions, r.opts.Replicas)
 	return nil
-}
-
-func (r *run) cleanUp(dir string, failed bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	var errs []error
-	if r.client != nil {
-		errs = append(errs, r.client.Close(ctx))
-	}
-	if r.cluster != nil && (failed || r.opts.Keep) {
-		for _, b := range r.cluster.Brokers() {
-			if b.PID != 0 {
-				errs = append(errs, r.cluster.Kill(ctx, b.ID))
-			}
-		}
-		r.say("the brokers' logs and data are in %s", dir)
-		return errors.Join(errs...)
-	}
-	if r.cluster != nil {
-		errs = append(errs, r.cluster.Down(ctx))
-	}
-	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
 
 // demonstrate publishes, consumes and kills at once, then reads back and judges.

@@ -113,7 +113,9 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
-	defer func() { err = errors.Join(err, r.cleanUp(dir, err != nil || !r.res.OK())) }()
+	defer func() {
+		err = errors.Join(err, trial.CleanUp(r.client, r.cluster, dir, r.opts.Keep || err != nil || !r.res.OK(), r.say))
+	}()
 	if err := r.bringUp(ctx, filepath.Join(dir, "cluster")); err != nil {
 		return nil, err
 	}
@@ -195,28 +197,6 @@ func (r *run) leaders(ctx context.Context, topic string) (protocol.TopicID, map[
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-func (r *run) cleanUp(dir string, keep bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	var errs []error
-	if r.client != nil {
-		errs = append(errs, r.client.Close(ctx))
-	}
-	if r.cluster != nil && (keep || r.opts.Keep) {
-		for _, b := range r.cluster.Brokers() {
-			if b.PID != 0 {
-				errs = append(errs, r.cluster.Kill(ctx, b.ID))
-			}
-		}
-		r.say("the brokers' logs and data are in %s", dir)
-		return errors.Join(errs...)
-	}
-	if r.cluster != nil {
-		errs = append(errs, r.cluster.Down(ctx))
-	}
-	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
 
 // record makes checked record n.
