@@ -94,7 +94,7 @@ type LogConfig struct {
 
 // RaftConfig tunes replication. The defaults suit a local network.
 type RaftConfig struct {
-	Tick         time.Duration `yaml:"tick" doc:"Raft clock; elections time out after 10 ticks, only a backstop for liveness"`
+	Tick         time.Duration `yaml:"tick" doc:"Raft clock; elections time out after 5 ticks, only a backstop for liveness"`
 	SilentAfter  time.Duration `yaml:"silent_after" doc:"a broker not heard for so long by a majority loses its leaderships"`
 	CompactBytes Bytes         `yaml:"compact_bytes" doc:"Raft log bytes of one partition between compactions"`
 	SnapshotRate Bytes         `yaml:"snapshot_rate" doc:"bytes a second sent when bringing up a replica"`
@@ -136,7 +136,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Limits.DiskReserve, 512<<20)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")
-	setDefault(&c.Raft.Tick, 200*time.Millisecond)
+	setDefault(&c.Raft.Tick, 500*time.Millisecond)
 	setDefault(&c.Raft.SilentAfter, 400*time.Millisecond)
 	setDefault(&c.Raft.CompactBytes, 64<<20)
 	setDefault(&c.Raft.SnapshotRate, 64<<20)
@@ -210,8 +210,8 @@ func (c Config) Validate() error {
 	check(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
 	check(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "%q is neither text nor json", c.Log.Format)
 	check(c.Raft.Tick >= 10*time.Millisecond && c.Raft.Tick <= time.Second, "raft.tick", "%v is outside 10ms to 1s", c.Raft.Tick)
-	check(c.Raft.SilentAfter >= 100*time.Millisecond && c.Raft.SilentAfter < 10*c.Raft.Tick, "raft.silent_after",
-		"%v must be at least 100ms and below 10 ticks (%v), the election timeout it comes before", c.Raft.SilentAfter, 10*c.Raft.Tick)
+	check(c.Raft.SilentAfter >= 100*time.Millisecond && c.Raft.SilentAfter < 5*c.Raft.Tick, "raft.silent_after",
+		"%v must be at least 100ms and below 5 ticks (%v), the election timeout it comes before", c.Raft.SilentAfter, 5*c.Raft.Tick)
 	check(c.Raft.CompactBytes >= 1<<20, "raft.compact_bytes", "%v is below 1MiB", c.Raft.CompactBytes)
 	check(c.Raft.SnapshotRate >= 1<<20, "raft.snapshot_rate", "%v is below 1MiB a second", c.Raft.SnapshotRate)
 	check(c.Topics.SegmentBytes >= l.MaxBatch, "topics.segment_bytes", "%v is below limits.max_batch (%v): a batch never crosses a segment", c.Topics.SegmentBytes, l.MaxBatch)

@@ -38,7 +38,7 @@ func TestLoadPrecedenceIsFileEnvironmentFlags(t *testing.T) {
 
 func TestPrintedConfigurationLoadsBack(t *testing.T) {
 	c, err := Load("", []string{`TRUNKLINE_MEMBERS=[{id: 1, listen: "a:1", raft: "a:2", admin: "a:3"}, {id: 2, listen: "b:1", raft: "b:2", admin: "b:3"}]`},
-		map[string]string{"raft.tick": "50ms", "limits.disk_reserve": "1GB"})
+		map[string]string{"raft.tick": "100ms", "limits.disk_reserve": "1GB"})
 	require.NoError(t, err)
 	text, err := c.YAML()
 	require.NoError(t, err)

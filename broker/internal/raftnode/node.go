@@ -64,7 +64,7 @@ type Config struct {
 	// the same over the life of Dir. Default: Net.Addr().
 	Addr string
 	// Tick is Raft's clock, at least a millisecond. An election times out after ElectionTicks to twice as many; a leader
-	// sends heartbeats every HeartbeatTicks. Defaults: 200 ms, 10, 3. They are only the backstop of package liveness, and every
+	// sends heartbeats every HeartbeatTicks. Defaults: 500 ms, 5, 2. They are only the backstop of package liveness, and every
 	// tick and heartbeat of every shard costs CPU, idle or not.
 	Tick           time.Duration
 	ElectionTicks  int
@@ -85,13 +85,13 @@ func (c Config) withDefaults() Config {
 		c.Addr = c.Net.Addr()
 	}
 	if c.Tick == 0 {
-		c.Tick = 200 * time.Millisecond
+		c.Tick = 500 * time.Millisecond
 	}
 	if c.ElectionTicks == 0 {
-		c.ElectionTicks = 10
+		c.ElectionTicks = 5
 	}
 	if c.HeartbeatTicks == 0 {
-		c.HeartbeatTicks = 3
+		c.HeartbeatTicks = 2
 	}
 	if c.ProposalTimeout == 0 {
 		c.ProposalTimeout = 5 * time.Second

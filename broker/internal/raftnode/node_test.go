@@ -24,7 +24,7 @@ func TestLifeOfAShard(t *testing.T) {
 	c := newCluster(t)
 	one, two, three := c.start(1), c.start(2), c.start(3)
 
-	l, epoch := c.elect(one) // not after an election timeout of 2 to 4 s
+	l, epoch := c.elect(one) // not after an election timeout
 	require.EqualValues(t, 1, l.Leader)
 	require.EqualValues(t, 1, epoch)
 	c.publish(one, epoch, 10, 5, 100)
