@@ -1,27 +1,22 @@
-// Package vitals reads what a broker process costs: memory and processor time from /proc, goroutines and descriptors
-// from its metrics, and what its log says of panics.
+// Package vitals reads what a server process costs: memory, processor time and bytes written from /proc, for any process and its
+// descendants; of our own brokers also goroutines and descriptors, from their metrics, and what their logs say of panics.
 //
 // It only reads, so it may be used from several goroutines. Linux only.
 package vitals
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
 )
-
-// tick is one unit of processor time in /proc: USER_HZ is 100 on every Linux that Go runs on.
-const tick = 10 * time.Millisecond
 
 // Signs are what one broker costs at one time.
 type Signs struct {
@@ -46,43 +41,20 @@ func Take(ctx context.Context, b cluster.Broker) (Signs, error) {
 
 // RSS returns the resident memory of a broker in bytes.
 func RSS(b cluster.Broker) (int64, error) {
-	text, err := os.ReadFile(proc(b, "status"))
+	n, err := rss(b.PID)
 	if err != nil {
 		return 0, fmt.Errorf("broker %d: %w", b.ID, err)
 	}
-	for line := range bytes.Lines(text) {
-		if rest, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
-			kib, err := strconv.ParseInt(string(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte(" kB"))), 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, fmt.Errorf("broker %d: no VmRSS of pid %d: it ended", b.ID, b.PID)
+	return n, nil
 }
 
 // CPU returns the user and system time that a broker has used.
 func CPU(b cluster.Broker) (time.Duration, error) {
-	text, err := os.ReadFile(proc(b, "stat"))
+	st, err := readStat(b.PID)
 	if err != nil {
 		return 0, fmt.Errorf("broker %d: %w", b.ID, err)
 	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	const userField, systemField = 11, 12 // counted after the name, which may hold spaces
-	if len(fields) <= systemField {
-		return 0, fmt.Errorf("broker %d: %s has %d fields after the name", b.ID, proc(b, "stat"), len(fields))
-	}
-	var sum int64
-	for _, f := range []string{fields[userField], fields[systemField]} {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("broker %d: processor time: %w", b.ID, err)
-		}
-		sum += n
-	}
-	return time.Duration(sum) * tick, nil
-}
-
-func proc(b cluster.Broker, file string) string {
-	return filepath.Join("/proc", strconv.Itoa(b.PID), file)
+	return st.cpu, nil
 }
 
 // metrics returns metrics without labels by name.
