@@ -51,7 +51,7 @@ func TestProcessCountsDescendants(t *testing.T) {
 	alone, err := one(pid)
 	require.NoError(t, err)
 	require.Greater(t, whole.CPU, alone.CPU)
-	require.Greater(t, whole.RSS, 2*alone.RSS)
+	require.Greater(t, whole.RSS, alone.RSS)
 	if onDisk(t, dir) {
 		require.GreaterOrEqual(t, whole.Written, int64(32*64<<10), "what a child wrote that has ended counts with its parent")
 	}
