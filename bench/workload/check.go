@@ -89,7 +89,7 @@ func (w *Workload) checkTopics(p *problems) {
 	}
 	between(p, "nodes", w.Nodes, 1, maxNodes)
 	between(p, "replicas", w.Replicas, 1, maxNodes)
-	if w.Replicas > w.Nodes {
+	if w.Nodes >= 1 && w.Replicas > w.Nodes {
 		p.add("replicas", "%d replicas need more than %d nodes", w.Replicas, w.Nodes)
 	}
 	oneOf(p, "keyDistributor", w.KeyDistributor, NoKey, KeyRoundRobin, RandomNano)

@@ -47,7 +47,7 @@ func (w *Workload) decode(root *yaml.Node, p *problems) {
 		w.WarmupDurationMinutes = 0
 	}
 	if !slices.Contains(given, "replicas") {
-		w.Replicas = min(3, w.Nodes)
+		w.Replicas = max(1, min(3, w.Nodes))
 	}
 	if !slices.Contains(given, "loop") {
 		w.Loop = Open

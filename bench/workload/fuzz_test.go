@@ -18,7 +18,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(text)
 	}
 	f.Add([]byte(omb))
-	f.Add([]byte(small + "faults: [&a {kind: pause, hold: 1s}, {kind: kill, at: 5s, repeat: 2, every: 1s}]\nwarmup: 0s\nverify: false"))
+	f.Add([]byte(small + "faults: [&a {kind: pause, hold: 1s}, {kind: kill, at: 5s, repeat: 2, every: 1s}]\nwarmup: 0s"))
 	f.Add([]byte("topics: &a [*a]\nfaults: *a\n"))
 	f.Add([]byte("duration: {}\n<<: {topics: 1}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {

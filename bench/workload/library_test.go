@@ -61,7 +61,8 @@ func TestLibraryShowsWhatItMust(t *testing.T) {
 		require.Equal(t, partitions, get(name).PartitionsPerTopic, name)
 	}
 	for name, kind := range map[string]FaultKind{"failover": Kill, "failover-hang": Pause} {
-		require.Equal(t, []Fault{{At: 3 * time.Second, Kind: kind, Hold: 3 * time.Second, Repeat: 10, Every: 2 * time.Second}}, get(name).Faults)
+		ten := Fault{At: 3 * time.Second, Kind: kind, Hold: 3 * time.Second, Repeat: 10, Every: 2 * time.Second}
+		require.Equal(t, []Fault{ten}, get(name).Faults)
 		require.GreaterOrEqual(t, get(name).Measured(), 2*get(name).FaultsLast(), "time for nodes to become healthy")
 	}
 	require.True(t, get("catchup-1g").StopProducers)

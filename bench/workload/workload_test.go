@@ -91,7 +91,9 @@ func TestDefaultsThatDependOnOtherKeys(t *testing.T) {
 			return w.Faults[0] == Fault{At: time.Second, Kind: Kill, Hold: 2 * time.Second, Repeat: 1}
 		}},
 		{"faults: [&a {kind: pause, hold: 1s, repeat: 2, every: 1s}, *a]", nil},
-		{"faults: [&a {kind: pause, hold: 1s}]\ndoc: two\nverify: yes", func(w *Workload) bool { return w.FaultsLast() == time.Second }},
+		{"faults: [{kind: pause, hold: 1s, repeat: 2, every: 500ms}]", func(w *Workload) bool {
+			return w.FaultsLast() == 2500*time.Millisecond
+		}},
 	} {
 		w, err := Parse([]byte(small+c.keys), "w.yaml")
 		if c.ok == nil {
@@ -126,6 +128,7 @@ func TestRefused(t *testing.T) {
 		{"rateFraction: 0", "rateFraction: 0 is not above 0 and at most 1"},
 		{"rateFraction: 1.1", "rateFraction: 1.1 is not above 0"},
 		{"replicas: 5", "replicas: 5 replicas need more than 3 nodes"},
+		{"nodes: 0", "nodes: 0 is not between 1 and 7"},
 		{"nodes: 8", "nodes: 8 is not between 1 and 7"},
 		{"warmupDurationMinutes: -1", "warmupDurationMinutes: -1 is not between"},
 		{"warmup: -1s", "warmup: -1s is not between"},
