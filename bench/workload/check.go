@@ -182,7 +182,4 @@ func (f *Fault) check(p *problems, prefix string, nodes int) {
 	between(p, prefix+"hold", f.Hold, time.Millisecond, maxTime)
 	between(p, prefix+"repeat", f.Repeat, 1, maxRepeat)
 	between(p, prefix+"every", f.Every, 0, maxTime)
-	if f.Every != 0 && f.Repeat == 1 {
-		p.add(prefix+"every", "has no meaning without repeat")
-	}
 }

@@ -55,7 +55,8 @@ type Workload struct {
 	// Verify: false leaves out the check of every message. Default true. A workload without subscriptions is read back
 	// afterwards to be checked.
 	Verify *bool `yaml:"verify,omitempty"`
-	// Faults are made during the measured part, one after the other in this order. Producers then retry.
+	// Faults are made during the measured part, one after the other in this order. Producers then retry. Where nodes take long to
+	// come back the measured part lasts until the last of them has.
 	Faults []Fault `yaml:"faults,omitempty"`
 
 	// Notes are what a reader of the results should know about how the workload was read. No key.

@@ -147,7 +147,7 @@ func TestRefused(t *testing.T) {
 		{"faults: [{kind: kill, node: 4}]", "faults[0].node: 4 is not between 0 and 3"},
 		{"faults: [{kind: kill, hold: 0s}]", "faults[0].hold: 0s is not between 1ms"},
 		{"faults: [{kind: kill, repeat: 0}]", "faults[0].repeat: 0 is not between 1"},
-		{"faults: [{kind: kill, every: 1s}]", "faults[0].every: has no meaning without repeat"},
+		{"faults: [{kind: kill, every: -1s}]", "faults[0].every: -1s is not between 0s"},
 		{"faults: [{kind: kill, at: 9s}]", "faults: take 11s or longer, but the measured part only 10s"},
 		{"faults: [" + strings.Repeat("{kind: kill},", 101) + "]", "faults: has more than 100 entries"},
 	} {
