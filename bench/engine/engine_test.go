@@ -1,0 +1,186 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/trunkline/trunkline/bench/results"
+	"github.com/trunkline/trunkline/bench/workload"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// small is a workload that is over in half a second.
+func small(change func(*workload.Workload)) *workload.Workload {
+	w, err := workload.Parse([]byte("topics: 1\npartitionsPerTopic: 3\nmessageSize: 100\nsubscriptionsPerTopic: 1\n"+
+		"consumerPerSubscription: 1\nproducersPerTopic: 2\nproducerRate: 2000\nduration: 400ms\nwarmup: 100ms\n"), "small")
+	if err != nil {
+		panic(err)
+	}
+	change(w)
+	return w
+}
+
+func mustRun(t *testing.T, f *fake, w *workload.Workload) *results.Run {
+	t.Helper()
+	require.NoError(t, w.Validate())
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	r, err := Run(ctx, f, w, Options{System: "fake:memory", Round: 1, Seed: 7, Log: t.Logf})
+	require.NoError(t, err)
+	require.Empty(t, f.topics, "topics are deleted")
+	return r
+}
+
+func TestRunMeasuresAndChecks(t *testing.T) {
+	r := mustRun(t, newFake(), small(func(*workload.Workload) {}))
+	require.Equal(t, results.OK, r.Verdict, r.Reasons)
+	require.InDelta(t, 2000, r.PublishRate, 20)
+	require.InDelta(t, 2000, r.ConsumeRate, 20)
+	require.InDelta(t, 0.2, r.PublishMBps, 0.01)
+	require.EqualValues(t, 800, r.Publish.Count, "exactly the messages that were meant to be sent in the window")
+	require.EqualValues(t, 800, r.EndToEnd.Count)
+	require.EqualValues(t, 1000, r.Checked.Sent)
+	require.EqualValues(t, 1000, r.Checked.Delivered)
+	require.GreaterOrEqual(t, r.Publish.P50, r.Sent.P50)
+	require.NotEmpty(t, r.Timeline)
+	require.Len(t, r.Cost, 3)
+	require.Positive(t, r.Loader.CPUSeconds)
+	require.LessOrEqual(t, len(r.Publish.Curve), curvePointsMax)
+	require.EqualValues(t, r.Publish.Max, r.Publish.Curve[len(r.Publish.Curve)-1][1])
+}
+
+// A stall shows in the latency from the intended time for all messages that should have left in it. From the actual send time only
+// the few show that were under way: here the one for which there was room.
+func TestStallOfTheSystemCountsFromTheIntendedTime(t *testing.T) {
+	f := newFake()
+	w := small(func(w *workload.Workload) {
+		w.MaxInFlight, w.ProducerRate, w.ProducersPerTopic, w.Duration = 1, 5000, 1, time.Second
+		w.Loop = workload.Open
+	})
+	time.AfterFunc(500*time.Millisecond, func() { f.stall(200 * time.Millisecond) })
+	r := mustRun(t, f, w)
+	require.Greater(t, r.Publish.P999, int64(150_000), "us")
+	require.Greater(t, r.Publish.P95, int64(50_000), "a fifth of all messages waited")
+	require.Less(t, r.Sent.P99, int64(50_000))
+	require.Less(t, r.Loader.LagP99, int64(50_000), "the loader is not to blame")
+}
+
+func TestFailures(t *testing.T) {
+	f := newFake()
+	f.refuse = errors.New("no")
+	r := mustRun(t, f, small(func(*workload.Workload) {}))
+	require.Equal(t, results.Failed, r.Verdict)
+	require.EqualValues(t, 1000, r.Failures)
+	require.Equal(t, "no", r.FirstError)
+}
+
+func TestTooSlowIsInconclusive(t *testing.T) {
+	f := newFake()
+	f.gap = time.Millisecond
+	r := mustRun(t, f, small(func(*workload.Workload) {}))
+	require.Equal(t, results.Inconclusive, r.Verdict)
+	require.Contains(t, r.Reasons[0], "offered 2000 messages a second, but only")
+	require.EqualValues(t, 800, r.Publish.Count, "what was late is measured, too")
+}
+
+func TestOneInFlightClosedLoop(t *testing.T) {
+	f := newFake()
+	f.gap = 5 * time.Millisecond
+	r := mustRun(t, f, small(func(w *workload.Workload) {
+		w.ProducerRate, w.MaxInFlight, w.Loop, w.ProducersPerTopic = 0, 1, workload.Closed, 1
+	}))
+	require.Equal(t, results.OK, r.Verdict, r.Reasons)
+	require.Zero(t, r.Offered)
+	require.InDelta(t, 200, r.PublishRate, 40)
+	require.InDelta(t, 5000, r.Publish.P50, 1500, "one round trip, not the wait for the one before")
+}
+
+func TestReadBack(t *testing.T) {
+	r := mustRun(t, newFake(), small(func(w *workload.Workload) { w.SubscriptionsPerTopic = 0 }))
+	require.Equal(t, results.OK, r.Verdict, r.Reasons)
+	require.True(t, r.Checked.Done)
+	require.EqualValues(t, 1000, r.Checked.Delivered)
+	require.Zero(t, r.EndToEnd.Count)
+	require.Zero(t, r.ConsumeRate)
+}
+
+func TestSearchFindsTheLimit(t *testing.T) {
+	f := newFake()
+	f.gap = 100 * time.Microsecond
+	r := mustRun(t, f, small(func(w *workload.Workload) { w.ProducerRate = 0 }))
+	require.InDelta(t, 9500, r.Maximum, 600)
+	require.InDelta(t, r.Maximum*0.95, r.Offered, 1)
+}
+
+func TestBacklog(t *testing.T) {
+	r := mustRun(t, newFake(), small(func(w *workload.Workload) {
+		w.ProducerRate, w.Loop, w.MessageSize = 0, workload.Closed, 1000
+		w.ConsumerBacklogSizeGB, w.BacklogDrainRatio, w.StopProducers = 0.05, 1, true
+	}))
+	require.Equal(t, results.OK, r.Verdict, r.Reasons)
+	require.GreaterOrEqual(t, r.Checked.Acked, int64(50_000))
+	require.Equal(t, r.Checked.Acked, r.Checked.Delivered)
+	require.Positive(t, r.DrainRate)
+	require.InDelta(t, r.DrainRate/1000, r.DrainMBps, 0.01)
+}
+
+func TestBacklogWhileProducersGoOn(t *testing.T) {
+	r := mustRun(t, newFake(), small(func(w *workload.Workload) {
+		w.ProducerRate, w.MessageSize, w.ConsumerBacklogSizeGB, w.BacklogDrainRatio = 20_000, 1000, 0.01, 1
+	}))
+	require.Equal(t, results.OK, r.Verdict, r.Reasons)
+	require.Positive(t, r.DrainRate)
+}
+
+func TestFaultPauses(t *testing.T) {
+	r := mustRun(t, newFake(), small(func(w *workload.Workload) {
+		w.ProducersPerTopic, w.Duration = 6, 2*time.Second
+		w.Faults = []workload.Fault{{
+			At: 200 * time.Millisecond, Kind: workload.Kill, Hold: 300 * time.Millisecond, Repeat: 2, Every: 300 * time.Millisecond,
+		}}
+	}))
+	require.Equal(t, results.OK, r.Verdict, r.Reasons)
+	require.Len(t, r.Faults, 2)
+	for _, f := range r.Faults {
+		require.Equal(t, 1, f.Node)
+		require.Equal(t, 1, f.Led)
+		require.InDelta(t, 300, f.PublishPause, 60)
+		require.InDelta(t, 300, (f.Back-f.At)*1000, 60)
+		require.Less(t, f.ReturnPause, 100.0)
+	}
+}
+
+func TestUndeliveredFails(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a drain that never ends")
+	}
+	f := newFake()
+	f.deaf = true
+	r, err := newRun(t.Context(), f, small(func(*workload.Workload) {}), Options{})
+	require.NoError(t, err)
+	require.NoError(t, r.open(t.Context()))
+	defer r.cancel()
+	r.producers[0].send(r.now(), r.now())
+	require.False(t, r.await(t.Context(), patience{time.Second, 50 * time.Millisecond}, r.settled, r.moved))
+	r.close(t.Context())
+	got := r.results()
+	require.Equal(t, results.Failed, got.Verdict)
+	require.Contains(t, got.Reasons[0], "1 acknowledged messages were lost")
+}
+
+func TestEndsWithItsContext(t *testing.T) {
+	f := newFake()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := Run(ctx, f, small(func(w *workload.Workload) { w.Duration = time.Minute }), Options{})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Less(t, time.Since(began), 5*time.Second)
+	require.Empty(t, f.topics)
+}
