@@ -119,6 +119,9 @@ type Topic struct {
 	Subscriptions []string // each receives every message, from the first on
 	// Payload is the size of most messages in bytes, a hint for systems that preallocate; 0: not known.
 	Payload int
+	// Members is how many consumers each subscription will have at most, a hint for systems that can acknowledge everything up
+	// to a message at once if nobody else has messages before it; 0: not known.
+	Members int
 }
 
 // ProducerOptions say how to open a producer.
