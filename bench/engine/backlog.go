@@ -70,7 +70,7 @@ func (r *run) catchUp(ctx context.Context, begin time.Duration) error {
 	opening, cancel := context.WithTimeout(ctx, setupMax)
 	defer cancel()
 	began := r.now()
-	if err := r.openConsumers(opening, r.w.ConsumerPerSubscription); err != nil {
+	if err := r.openConsumers(opening); err != nil {
 		return err
 	}
 	r.opts.Log("drain the backlog")

@@ -35,11 +35,19 @@ func (r *run) subscriptions() []string {
 // readsBack reports whether the messages are checked although the workload itself reads none.
 func (r *run) readsBack() bool { return r.w.SubscriptionsPerTopic == 0 && r.w.Verified() }
 
-// openConsumers joins every subscription of every topic with so many consumers.
-func (r *run) openConsumers(ctx context.Context, each int) error {
+// members is how many consumers each subscription has.
+func (r *run) members() int {
+	if r.readsBack() {
+		return 1
+	}
+	return r.w.ConsumerPerSubscription
+}
+
+// openConsumers joins every subscription of every topic.
+func (r *run) openConsumers(ctx context.Context) error {
 	for t, topic := range r.topics {
 		for s, name := range r.subscriptions() {
-			for id := range each {
+			for id := range r.members() {
 				if err := r.openConsumer(ctx, topic, name, id, &consumer{run: r, topic: t, subscription: s}); err != nil {
 					return fmt.Errorf("open consumer %d of subscription %s of topic %s: %w", id, name, topic, err)
 				}

@@ -84,7 +84,7 @@ func (r *run) readAll(ctx context.Context) error {
 	r.opts.Log("read back")
 	opening, cancel := context.WithTimeout(ctx, setupMax)
 	defer cancel()
-	if err := r.openConsumers(opening, 1); err != nil {
+	if err := r.openConsumers(opening); err != nil {
 		return err
 	}
 	if !r.await(ctx, patience{readMax, readQuiet}, func() bool { return r.missing() == 0 }, r.missing) {

@@ -52,6 +52,10 @@ func Run(ctx context.Context, sys driver.System, w *workload.Workload, opts Opti
 	if err != nil {
 		return nil, err
 	}
+	return r.do(ctx)
+}
+
+func (r *run) do(ctx context.Context) (*results.Run, error) {
 	defer r.cancel()
 	defer r.deleteTopics(ctx)
 	defer r.close(ctx)
@@ -91,6 +95,7 @@ type run struct {
 	pauses *pauses        // nil: no faults
 	notes  notes
 	costs  *costs
+	tempo  tempo
 
 	// Owned by the goroutine of Run.
 	offered  float64 // messages a second
@@ -119,7 +124,7 @@ func newRun(ctx context.Context, sys driver.System, w *workload.Workload, opts O
 	r := &run{
 		sys: sys, w: w, opts: opts, id: rand.Uint32(), start: now, began: now, payloads: bodies, keys: makeKeys(),
 		meter: newMeter(w.Topics*w.ProducersPerTopic, w.Topics*w.SubscriptionsPerTopic*w.ConsumerPerSubscription),
-		costs: newCosts(sys),
+		costs: newCosts(sys), tempo: tempo{saturate: 4 * time.Second, step: 3 * time.Second, settle: time.Second},
 	}
 	subscriptions := len(r.subscriptions())
 	if w.Verified() {
@@ -146,7 +151,7 @@ func (r *run) open(ctx context.Context) error {
 	for t := range r.w.Topics {
 		topic := driver.Topic{
 			Name: fmt.Sprintf("bench-%08x-%d", r.id, t), Partitions: r.w.PartitionsPerTopic, Replicas: r.w.Replicas,
-			Subscriptions: r.subscriptions(), Payload: r.w.MessageSize,
+			Subscriptions: r.subscriptions(), Payload: r.w.MessageSize, Members: r.members(),
 		}
 		r.topics = append(r.topics, topic.Name)
 		if err := r.sys.CreateTopic(ctx, topic); err != nil {
@@ -159,7 +164,7 @@ func (r *run) open(ctx context.Context) error {
 	if r.readsBack() || r.w.ConsumerBacklogSizeGB > 0 {
 		return nil // consumers come later
 	}
-	return r.openConsumers(ctx, r.w.ConsumerPerSubscription)
+	return r.openConsumers(ctx)
 }
 
 // work does everything between the opening and the closing of the clients.

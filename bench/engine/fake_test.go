@@ -14,14 +14,14 @@ import (
 type fake struct {
 	about   driver.About
 	nodes   int
-	gap     time.Duration // between two messages over the whole system; 0: as fast as it goes
-	deaf    bool          // delivers nothing
-	refuse  error         // every publish is answered so
-	stalled atomic.Int64  // Unix nanoseconds until which nothing moves
-	down    atomic.Int64  // ID of the node that is away
+	deaf    bool         // delivers nothing
+	refuse  error        // every publish is answered so
+	stalled atomic.Int64 // Unix nanoseconds until which nothing moves
+	down    atomic.Int64 // ID of the node that is away
 
 	mu     sync.Mutex
-	next   time.Time // when the next message may pass
+	gap    time.Duration // between two messages over the whole system; 0: as fast as it goes
+	next   time.Time     // when the next message may pass
 	topics map[string]*fakeTopic
 }
 
@@ -95,13 +95,16 @@ func (t *fakeTopic) place(m *driver.Message) (p int) {
 	return t.turn % len(t.partitions)
 }
 
+func (f *fake) slow(gap time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gap = gap
+}
+
 // pass waits until a message may be stored.
 func (f *fake) pass() {
 	for time.Now().UnixNano() < f.stalled.Load() {
 		time.Sleep(time.Millisecond)
-	}
-	if f.gap == 0 {
-		return
 	}
 	f.mu.Lock()
 	now := time.Now()
