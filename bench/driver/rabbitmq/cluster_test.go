@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -113,7 +114,7 @@ func TestAClusterThatLosesItsLeaders(t *testing.T) {
 		}
 	}
 
-	require.NoError(t, b.sys.Kill(ctx, leaders[0]))
+	b.killInFlight(ctx, leaders[0])
 	assert.Zero(t, b.sys.Nodes()[leaders[0]-1].PID)
 	b.publish(ctx, 300)
 	after, err := b.sys.Leaders(ctx, "orders")
@@ -125,11 +126,66 @@ func TestAClusterThatLosesItsLeaders(t *testing.T) {
 	require.NoError(t, b.sys.Pause(ctx, leaders[0]))
 	require.NoError(t, b.sys.Resume(ctx, leaders[0]))
 	require.NoError(t, b.out.Close(ctx))
+	b.out.Send(ctx, &driver.Message{Done: func(_ *driver.Message, a driver.Ack) { assert.ErrorIs(t, a.Err, driver.ErrNotAppended) }})
+	b.byAddress(ctx)
 	require.NoError(t, b.sys.DeleteTopic(ctx, "orders"))
 	about := b.sys.About()
 	assert.NotEmpty(t, about.Version)
 	assert.NotEmpty(t, about.Config)
 	t.Logf("%+v", about)
+}
+
+// killInFlight kills a leader while a producer without retry has messages under way: each is answered once.
+func (b *bed) killInFlight(ctx context.Context, leader int) {
+	b.t.Helper()
+	plain, err := b.sys.Producer(ctx, driver.ProducerOptions{Topic: "orders", ID: 1})
+	require.NoError(b.t, err)
+	const n = 300
+	answers := make(chan error, 2*n)
+	for i := range n {
+		payload := binary.BigEndian.AppendUint64(nil, 0) // a number that is taken
+		plain.Send(ctx, &driver.Message{
+			Partition: driver.AnyPartition, Payload: payload,
+			Done: func(_ *driver.Message, a driver.Ack) { answers <- a.Err },
+		})
+		if i == n/2 {
+			require.NoError(b.t, b.sys.Kill(ctx, leader))
+		}
+	}
+	require.NoError(b.t, plain.Close(ctx))
+	require.Len(b.t, answers, n)
+	failed := 0
+	for range n {
+		if err := <-answers; err != nil {
+			failed++
+		}
+	}
+	assert.NotZero(b.t, failed, "a third went to the node that was killed")
+}
+
+// byAddress uses the same cluster as one that somebody else runs. The topic has no subscription: its messages are stored all the
+// same.
+func (b *bed) byAddress(ctx context.Context) {
+	b.t.Helper()
+	one, two := b.sys.Nodes()[1].Addr, "amqp://guest:guest@"+b.sys.Nodes()[2].Addr
+	sys, err := rabbitmq.Driver{}.Open(ctx, driver.Options{Addrs: []string{one, two}})
+	require.NoError(b.t, err)
+	assert.ErrorIs(b.t, sys.Kill(ctx, 1), driver.ErrNotOurs)
+	require.NoError(b.t, sys.CreateTopic(ctx, driver.Topic{Name: "bare", Partitions: 1, Replicas: 3}))
+	p, err := sys.Producer(ctx, driver.ProducerOptions{Topic: "bare"})
+	require.NoError(b.t, err)
+	p.Send(ctx, &driver.Message{Payload: []byte("x"), Done: func(_ *driver.Message, a driver.Ack) { assert.NoError(b.t, a.Err) }})
+	require.NoError(b.t, p.Close(ctx))
+	conn, err := amqp.Dial(two)
+	require.NoError(b.t, err)
+	defer conn.Close()
+	ch, err := conn.Channel()
+	require.NoError(b.t, err)
+	q, err := ch.QueueDeclarePassive("bare..0", true, false, false, false, nil)
+	require.NoError(b.t, err)
+	assert.Equal(b.t, 1, q.Messages)
+	require.NoError(b.t, sys.DeleteTopic(ctx, "bare"))
+	require.NoError(b.t, sys.Close(ctx))
 }
 
 // processesIn returns the processes whose environment names dir.

@@ -39,7 +39,8 @@ func (s *system) Consumer(ctx context.Context, opts driver.ConsumerOptions) (dri
 	if !slices.Contains(t.Subscriptions, opts.Subscription) {
 		return nil, fmt.Errorf("topic %s has no subscription %q", t.Name, opts.Subscription)
 	}
-	c := &consumer{sys: s, topic: t, opts: opts, pool: newPool(fmt.Sprintf("trunkbench consumer %s %d", opts.Subscription, opts.ID), s.brokers)}
+	name := fmt.Sprintf("trunkbench consumer %s %d", opts.Subscription, opts.ID)
+	c := &consumer{sys: s, topic: t, opts: opts, pool: newPool(name, s.brokers)}
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for p := range t.Partitions {
 		c.all.Go(func() { c.run(ctx, p) })
@@ -80,7 +81,7 @@ func (c *consumer) session(ctx context.Context, p, n int) (worked bool, err erro
 	if err != nil {
 		return false, err
 	}
-	defer ch.Close() // returns when the broker has taken the acknowledgements before it
+	defer func() { _ = ch.Close() }() // returns when the broker has taken the acknowledgements before it
 	if err := ch.Qos(prefetch, 0, false); err != nil {
 		return false, fmt.Errorf("prefetch: %w", err)
 	}

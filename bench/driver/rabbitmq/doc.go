@@ -9,8 +9,8 @@
 // # Publishing
 //
 // A producer has one connection to each broker and one channel in confirm mode for each partition, on the connection to the
-// broker that leads it, so that nothing takes a hop between brokers on its way in. A channel of its own because amqp091-go
-// tells confirms in the order of a channel: behind one channel for all, a slow queue would make the acks of the others late.
+// broker that leads it, so that nothing takes a hop between brokers on its way in. A channel for each because amqp091-go tells
+// confirms in the order of a channel: with one for all, a slow queue would make the acks of the others late.
 //
 // A lost connection leaves open what was not confirmed. With ProducerOptions.Retry it is published again, in order, on a new
 // channel; RabbitMQ has nothing to recognise it by, so About.NoDuplicates is false. Nor does it promise order once a message was

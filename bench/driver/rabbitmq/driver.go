@@ -67,7 +67,9 @@ func (Driver) Open(ctx context.Context, opts driver.Options) (driver.System, err
 	if opts.Profile != asShipped && opts.Profile != moreCredit {
 		return nil, fmt.Errorf("rabbitmq has no profile %q: there are %s and %s", opts.Profile, asShipped, moreCredit)
 	}
-	s := &system{profile: opts.Profile, dir: opts.Dir, api: newAPI(), topics: make(map[string]*topic), clients: make(map[closer]struct{})}
+	s := &system{
+		profile: opts.Profile, dir: opts.Dir, api: newAPI(), topics: make(map[string]*topic), clients: make(map[closer]struct{}),
+	}
 	if err := s.reach(ctx, opts); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}
@@ -123,8 +125,8 @@ func (s *system) About() driver.About {
 	return driver.About{
 		System: Driver{}.Name(), Profile: s.profile, Version: s.version, Client: clientVersion(),
 		Config: s.settings(),
-		Ack: "each queue that the message was routed to (one for each subscription) has it in the Raft write-ahead log of a majority of its " +
-			"members, fdatasynced there, and the leader has applied it",
+		Ack: "each queue that the message was routed to (one for each subscription) has it in the Raft write-ahead log of a majority " +
+			"of its members, fdatasynced there, and the leader has applied it",
 		Durable: true,
 	}
 }
@@ -136,12 +138,12 @@ func (s *system) settings() []driver.Setting {
 	}
 	return append(out,
 		driver.Setting{Key: "x-queue-type", Value: "quorum", Why: "replicated queues"},
-		driver.Setting{Key: "x-queue-leader-locator", Value: "client-local", Why: "declared through each broker in turn: spreads leaders"},
+		driver.Setting{Key: "x-queue-leader-locator", Value: "client-local", Why: "declared through each broker in turn"},
 		driver.Setting{Key: "delivery_mode", Value: "2", Why: "persistent"},
 		driver.Setting{Key: "confirm.select", Value: "on", Why: "acknowledged publishing"},
-		driver.Setting{Key: "unconfirmed messages of a producer", Value: fmt.Sprint(defaultWindow), Why: "unless the workload bounds them"},
+		driver.Setting{Key: "unconfirmed per producer", Value: fmt.Sprint(defaultWindow), Why: "unless the workload bounds it"},
 		driver.Setting{Key: "basic.qos prefetch_count", Value: fmt.Sprint(prefetch), Why: "for each partition and consumer"},
-		driver.Setting{Key: "basic.ack multiple", Value: fmt.Sprintf("every %d messages or %v", ackBatch, ackAfter), Why: "an ack is a Raft command"},
-		driver.Setting{Key: "heartbeat", Value: heartbeat.String(), Why: "the shortest that is recommended: a broker that hangs is noticed after three"},
+		driver.Setting{Key: "basic.ack multiple", Value: fmt.Sprintf("every %d or %v", ackBatch, ackAfter), Why: "each is a Raft command"},
+		driver.Setting{Key: "heartbeat", Value: heartbeat.String(), Why: "the shortest that RabbitMQ recommends"},
 	)
 }

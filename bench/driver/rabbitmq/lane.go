@@ -63,10 +63,9 @@ func (l *lane) session(n int) (worked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer ch.Close()
 	confirms := ch.NotifyPublish(make(chan amqp.Confirmation, cap(l.p.window))) // the library waits where there is no room
 	if err := ch.Confirm(false); err != nil {
-		return false, fmt.Errorf("confirm mode: %w", err)
+		return false, errors.Join(fmt.Errorf("confirm mode: %w", err), ch.Close())
 	}
 	s := &session{lane: l, ch: ch, over: make(chan struct{})}
 	go s.read(confirms)
@@ -165,8 +164,8 @@ func (s *session) publish(e entry) error {
 	l.mu.Lock()
 	l.waiting = append(l.waiting, e)
 	l.mu.Unlock()
-	err := s.ch.Publish(l.p.topic.Name, strconv.Itoa(l.partition), false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: e.m.Payload})
-	if err != nil {
+	key, body := strconv.Itoa(l.partition), e.m.Payload
+	if err := s.ch.Publish(l.p.topic.Name, key, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body}); err != nil {
 		return fmt.Errorf("%w: %w", errLost, err)
 	}
 	s.written.Add(1)

@@ -9,8 +9,8 @@ import (
 	"github.com/trunkline/trunkline/bench/driver"
 )
 
-// defaultWindow is how many messages of a producer may be unconfirmed.
-const defaultWindow = 1000
+// defaultWindow is how many messages of a producer may be unconfirmed. Beyond a few hundred only their wait grows.
+const defaultWindow = 500
 
 // producer deals messages out to one lane for each partition.
 type producer struct {

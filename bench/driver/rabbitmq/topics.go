@@ -80,9 +80,10 @@ func (s *system) declareExchange(ctx context.Context, admin *pool, t *topic) err
 func (t *topic) declare(ch *amqp.Channel, p int) error {
 	for _, sub := range t.stored() {
 		name := t.queue(sub, p)
-		if _, err := ch.QueueDeclare(name, true, false, false, false, amqp.Table{
-			amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-quorum-initial-group-size": max(t.Replicas, 1), "x-queue-leader-locator": "client-local",
-		}); err != nil {
+		args := amqp.Table{
+			"x-queue-type": "quorum", "x-quorum-initial-group-size": max(t.Replicas, 1), "x-queue-leader-locator": "client-local",
+		}
+		if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
 			return fmt.Errorf("declare queue %s: %w", name, err)
 		}
 		if err := ch.QueueBind(name, strconv.Itoa(p), t.Name, false, nil); err != nil {
@@ -222,7 +223,8 @@ func (s *system) led(ctx context.Context, t *topic) error {
 	return nil
 }
 
-// route returns the broker, counted from 0, to which a client of partition p connects at its n-th attempt: the leader, then the others.
+// route returns the broker, counted from 0, to which a client of partition p connects at its n-th attempt: the leader, then the
+// others.
 func (s *system) route(ctx context.Context, t *topic, p, n int) int {
 	first := p
 	if id := s.leaders(ctx, t, leadersAge)[p]; id != 0 {
