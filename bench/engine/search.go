@@ -85,7 +85,9 @@ type mark struct {
 func (r *run) ackedBy() mark { return mark{r.now(), r.meter.publish.counts().all} }
 
 // since is the rate between two marks, messages a second.
-func (m mark) since(before mark) float64 { return rates{m.acked - before.acked, m.at - before.at}.perSecond() }
+func (m mark) since(before mark) float64 {
+	return rates{m.acked - before.acked, m.at - before.at}.perSecond()
+}
 
 // try publishes at a rate for a while. It returns the rate of acknowledgements once settled or, in an open loop, over the whole
 // time if that is more, and how many messages waited at the end, for an acknowledgement or for a delivery to one subscription,
