@@ -38,9 +38,13 @@ func (s *system) settings() []driver.Setting {
 		{Key: "publish.max_pending", Value: strconv.Itoa(maxInFlight), Why: "fastest of 256 to 16384; maxInFlight of a workload wins"},
 		{Key: "publish.ack_timeout", Value: ackTimeout.String(), Why: retryAfter.String() + " where failed messages are published again"},
 		{Key: "publish.retry", Value: "Nats-Msg-Id, for at most " + dedupWindow.String(), Why: "only with faults; the deduplication window"},
-		{Key: "consumer.ack_policy", Value: "explicit", Why: "nats.go's default, and safe when members share a durable"},
+		{
+			Key: "consumer.ack_policy", Value: "all, one ack for " + strconv.Itoa(ackBatch) + "; explicit where consumers share a durable",
+			Why: "twice as fast as explicit; not safe when shared",
+		},
+		{Key: "consumer.ack_wait", Value: ackWait.String(), Why: "what was on its way when a leader died comes again; 30 s would be a long pause"},
 		{Key: "consumer.max_ack_pending", Value: strconv.Itoa(maxAckPending), Why: "1000 would throttle"},
-		{Key: "consumer.pull", Value: strconv.Itoa(pullMessages) + " messages", Why: "nats.go's default"},
+		{Key: "consumer.pull", Value: strconv.Itoa(pullMessages) + " messages, fewer on many streams", Why: "nats.go's 500 is half as fast"},
 		{Key: "consumer.heartbeat", Value: heartbeat.String(), Why: "a pull that died with a leader is noticed in 1 s, not 30 s"},
 		{Key: "client.ping_interval", Value: "1s", Why: "a dead connection is noticed in 3 s, not 4 minutes"},
 	}

@@ -14,8 +14,13 @@ import (
 )
 
 const (
-	pullMessages  = 500     // nats.go's default
-	maxAckPending = 100_000 // more than all members can hold
+	pullMessages  = 5000     // asked for ahead on one stream
+	pullTotal     = 50_000   // on all streams of a consumer, as long as each has leastPull
+	leastPull     = 500      // nats.go's default
+	pullBytes     = 32 << 20 // on one stream; nats.go drops messages when more than 64 MiB wait for the consumer
+	maxAckPending = 50_000   // more than members hold, in the common case; JetStream delivers no more until some are acknowledged
+	// What was on its way to a consumer when a leader died comes again so much later.
+	ackWait = 5 * time.Second
 	// A pull dies with the leader of the consumer, and what tells is a heartbeat that does not come: twice this later, instead of
 	// 30 s with nats.go's defaults, the client pulls again.
 	heartbeat  = 500 * time.Millisecond
@@ -23,10 +28,16 @@ const (
 	flushLimit = 5 * time.Second // for the last acks of Close
 )
 
-func consumerConfig(subscription string) jetstream.ConsumerConfig {
+// consumerConfig is what a durable is made with. A sole member acknowledges everything up to a message; one of several cannot, for the
+// others have messages before it.
+func consumerConfig(subscription string, members int) jetstream.ConsumerConfig {
+	policy := jetstream.AckExplicitPolicy
+	if members == 1 {
+		policy = jetstream.AckAllPolicy
+	}
 	return jetstream.ConsumerConfig{
 		Durable: subscription, DeliverPolicy: jetstream.DeliverAllPolicy,
-		AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: maxAckPending,
+		AckPolicy: policy, AckWait: ackWait, MaxAckPending: maxAckPending,
 	}
 }
 
@@ -37,8 +48,12 @@ type consumer struct {
 
 	mu    sync.Mutex
 	conns map[int]*nats.Conn // by ID of the server they began at
+	feeds []*feed
 	pulls []jetstream.ConsumeContext
 	fail  sync.Once
+
+	stop   context.CancelFunc // of the goroutine that sends late acks
+	acking sync.WaitGroup
 }
 
 // Consumer begins to pull from every stream of a topic.
@@ -48,10 +63,13 @@ func (s *system) Consumer(ctx context.Context, opts driver.ConsumerOptions) (dri
 		return nil, err
 	}
 	c := &consumer{sys: s, opts: opts, conns: make(map[int]*nats.Conn)}
-	err = eachOf(ctx, len(leaders), func(ctx context.Context, p int) error { return c.join(ctx, p, max(leaders[p], 1)) })
+	life, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	err = eachOf(ctx, len(leaders), makers, func(ctx context.Context, p int) error { return c.join(ctx, p, max(leaders[p], 1)) })
 	if err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
+	c.acking.Go(func() { c.ackLate(life) })
 	return c, nil
 }
 
@@ -69,17 +87,26 @@ func (c *consumer) join(ctx context.Context, partition, leader int) error {
 	if err != nil {
 		return fmt.Errorf("consumer %s of stream %s: %w", c.opts.Subscription, stream, err)
 	}
-	pull, err := durable.Consume(
-		func(m jetstream.Msg) { c.deliver(int32(partition), m) },
-		jetstream.PullMaxMessages(pullMessages), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat),
+	info := durable.CachedInfo()
+	f := &feed{
+		partition: int32(partition), deliver: c.opts.Deliver, all: info.Config.AckPolicy == jetstream.AckAllPolicy,
+		floor: info.AckFloor.Stream, early: make(map[uint64]jetstream.Msg),
+	}
+	pull, err := durable.Consume(f.take,
+		jetstream.PullMaxMessagesWithBytesLimit(c.ahead(), pullBytes), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { c.troubled(stream, err) }))
 	if err != nil {
 		return fmt.Errorf("consume stream %s: %w", stream, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pulls = append(c.pulls, pull)
+	c.pulls, c.feeds = append(c.pulls, pull), append(c.feeds, f)
 	return nil
+}
+
+// ahead is how many messages of one stream are asked for ahead.
+func (c *consumer) ahead() int {
+	return max(min(pullMessages, pullTotal/max(c.sys.partitions(c.opts.Topic), 1)), leastPull)
 }
 
 // via is the connection that began at a server.
@@ -95,16 +122,6 @@ func (c *consumer) via(server int) (jetstream.JetStream, error) {
 		c.conns[server] = conn
 	}
 	return jetstream.New(conn)
-}
-
-// deliver hands a message over and acknowledges it. nats.go calls it one message of a stream after the other.
-func (c *consumer) deliver(partition int32, m jetstream.Msg) {
-	d := driver.Delivery{Partition: partition, Offset: driver.NoOffset, Payload: m.Data()}
-	if meta, err := m.Metadata(); err == nil {
-		d.Offset, d.Redelivered = int64(meta.Sequence.Stream), meta.NumDelivered > 1
-	}
-	c.opts.Deliver(&d)
-	_ = m.Ack() // an ack that is lost means that the message comes again
 }
 
 // troubled is told of everything that goes wrong with a pull. nats.go goes on by itself, except after the errors here.
@@ -136,14 +153,19 @@ func (c *consumer) Close(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("close consumer: a delivery has not ended: %w", ctx.Err()))
 		}
 	}
+	c.stop()
+	c.acking.Wait()
 	flush, cancel := context.WithTimeout(ctx, flushLimit)
 	defer cancel()
+	for _, f := range c.feeds {
+		errs = append(errs, f.end(flush))
+	}
 	for _, conn := range c.conns {
 		if err := conn.FlushWithContext(flush); err != nil {
 			errs = append(errs, fmt.Errorf("close consumer: the last acks may be lost: %w", err))
 		}
 		conn.Close()
 	}
-	c.conns, c.pulls = nil, nil
+	c.conns, c.pulls, c.feeds = nil, nil, nil
 	return errors.Join(errs...)
 }

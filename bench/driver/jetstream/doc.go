@@ -11,7 +11,7 @@
 // before it is.
 //
 // With ProducerOptions.Retry each message has a Nats-Msg-Id, which JetStream remembers for two minutes. What failed or got no ack is
-// published again under the same id, oldest first, after a pause that grows to 250 ms, and for at most as long as JetStream
+// published again under the same id, oldest first, after a pause that grows to 100 ms, and for at most as long as JetStream
 // remembers. With several messages in flight that is not order: those behind a message that failed may have been stored. JetStream's
 // means to keep order (Nats-Expected-Last-Sequence) fails everything behind it and allows only one producer, so hardly anybody
 // publishes that way and this driver does not. About.Ordered is false.
@@ -24,5 +24,5 @@
 // # Bounds
 //
 // A producer holds at most MaxInFlight messages, those waiting to be sent again included. A consumer holds at most
-// pullMessages of each stream.
+// pullMessages and pullBytes of each stream.
 package jetstream

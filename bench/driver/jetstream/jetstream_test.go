@@ -113,7 +113,7 @@ func TestBothProfilesPublishAndConsume(t *testing.T) {
 			require.Equal(t, "2.15.2", sys.About().Version)
 			require.Equal(t, profile.Name == "fsync-always", sys.About().Durable)
 			ctx := within(t, 15*time.Second)
-			topic := driver.Topic{Name: "work", Partitions: 3, Replicas: 3, Subscriptions: []string{"a", "b"}}
+			topic := driver.Topic{Name: "work", Partitions: 3, Replicas: 3, Subscriptions: []string{"a", "b"}, Members: 1}
 			require.NoError(t, sys.CreateTopic(ctx, topic))
 			require.ErrorContains(t, sys.CreateTopic(ctx, topic), "taken")
 			a, b := consume(t, sys, "work", "a"), consume(t, sys, "work", "b")
@@ -136,7 +136,7 @@ func TestBothProfilesPublishAndConsume(t *testing.T) {
 func TestGoesOnWhenALeaderDies(t *testing.T) {
 	sys := open(t, "default")
 	ctx := within(t, 30*time.Second)
-	require.NoError(t, sys.CreateTopic(ctx, driver.Topic{Name: "work", Partitions: 3, Replicas: 3, Subscriptions: []string{"a"}}))
+	require.NoError(t, sys.CreateTopic(ctx, driver.Topic{Name: "work", Partitions: 3, Replicas: 3, Subscriptions: []string{"a"}, Members: 1}))
 	got := consume(t, sys, "work", "a")
 	p, err := sys.Producer(ctx, driver.ProducerOptions{Topic: "work", Retry: true, MaxInFlight: 100})
 	require.NoError(t, err)
@@ -155,7 +155,6 @@ func TestGoesOnWhenALeaderDies(t *testing.T) {
 	leaders, err := sys.Leaders(ctx, "work")
 	require.NoError(t, err)
 	require.NotContains(t, leaders, 0)
-	require.NoError(t, sys.DeleteTopic(ctx, "work"))
 }
 
 // busiest is the node that leads most partitions.
@@ -188,6 +187,9 @@ func TestClusterOfSomebodyElse(t *testing.T) {
 	leaders, err := sys.Leaders(ctx, "work")
 	require.NoError(t, err)
 	require.NotZero(t, leaders[0])
+	require.NoError(t, sys.DeleteTopic(ctx, "work"))
+	_, err = sys.Leaders(ctx, "work")
+	require.ErrorContains(t, err, "there is none")
 	require.NoError(t, sys.Close(ctx))
 }
 

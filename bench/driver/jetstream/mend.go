@@ -13,7 +13,7 @@ import (
 // Pauses of the mender: short enough that a new leader does not wait for it, long enough not to burden an election.
 const (
 	firstPause = 10 * time.Millisecond
-	lastPause  = 250 * time.Millisecond
+	lastPause  = 100 * time.Millisecond
 	calm       = time.Second // without a failure the next pause is the first one again
 )
 
@@ -50,13 +50,13 @@ func (p *producer) mend() {
 
 // lookUp asks who leads the partitions where something failed. Where nobody knows in time the old leader stays.
 func (p *producer) lookUp() {
-	ctx, cancel := context.WithTimeout(p.life, time.Second)
+	ctx, cancel := context.WithTimeout(p.life, askLimit)
 	defer cancel()
 	p.mu.Lock()
 	stale := slices.Collect(maps.Keys(p.stale))
 	clear(p.stale)
 	p.mu.Unlock()
-	_ = eachOf(ctx, len(stale), func(ctx context.Context, i int) error {
+	_ = eachOf(ctx, len(stale), askers, func(ctx context.Context, i int) error {
 		if id := p.sys.leader(ctx, p.opts.Topic, stale[i]); id != 0 {
 			p.leaders[stale[i]].Store(int32(id))
 		}

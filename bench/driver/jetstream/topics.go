@@ -15,8 +15,11 @@ import (
 )
 
 const (
-	makers       = 8                // streams made or asked for at the same time
-	requestLimit = 10 * time.Second // for one request to the JetStream API; fsync of 256 new groups is slow
+	makers       = 8                      // streams made or removed at the same time
+	askers       = 32                     // streams asked for their leader at the same time
+	askLimit     = 300 * time.Millisecond // for a stream to name its leader; one without a leader does not answer at all
+	requestLimit = 3 * time.Second        // for one request to the JetStream API, which drops some while its leader changes
+	cleanLimit   = 10 * time.Second       // to remove what a failed CreateTopic had made
 )
 
 func streamName(topic string, partition int) string { return topic + "-" + strconv.Itoa(partition) }
@@ -33,9 +36,9 @@ func (s *system) CreateTopic(ctx context.Context, t driver.Topic) error {
 	s.mu.Lock()
 	s.topics[t.Name] = t.Partitions
 	s.mu.Unlock()
-	err := eachOf(ctx, t.Partitions, func(ctx context.Context, p int) error { return s.createStream(ctx, t, p) })
+	err := eachOf(ctx, t.Partitions, makers, func(ctx context.Context, p int) error { return s.createStream(ctx, t, p) })
 	if err != nil {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
 		defer cancel()
 		return fmt.Errorf("create topic %s: %w", t.Name, errors.Join(err, s.DeleteTopic(clean, t.Name)))
 	}
@@ -56,7 +59,7 @@ func (s *system) createStream(ctx context.Context, t driver.Topic, p int) error 
 	}
 	for _, sub := range t.Subscriptions {
 		err := persist(ctx, func(ctx context.Context) error {
-			_, err := s.js.CreateOrUpdateConsumer(ctx, cfg.Name, consumerConfig(sub))
+			_, err := s.js.CreateOrUpdateConsumer(ctx, cfg.Name, consumerConfig(sub, t.Members))
 			return err
 		})
 		if err != nil {
@@ -99,7 +102,7 @@ func (s *system) DeleteTopic(ctx context.Context, name string) error {
 	if partitions == 0 {
 		return fmt.Errorf("delete topic %s: there is none", name)
 	}
-	err := eachOf(ctx, partitions, func(ctx context.Context, p int) error {
+	err := eachOf(ctx, partitions, makers, func(ctx context.Context, p int) error {
 		err := persist(ctx, func(ctx context.Context) error { return s.js.DeleteStream(ctx, streamName(name, p)) })
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return err
@@ -121,7 +124,7 @@ func (s *system) Leaders(ctx context.Context, topic string) ([]int, error) {
 	if len(leaders) == 0 {
 		return nil, fmt.Errorf("leaders of topic %s: there is none", topic)
 	}
-	err := eachOf(ctx, len(leaders), func(ctx context.Context, p int) error {
+	err := eachOf(ctx, len(leaders), askers, func(ctx context.Context, p int) error {
 		leaders[p] = s.leader(ctx, topic, p)
 		return ctx.Err()
 	})
@@ -130,7 +133,7 @@ func (s *system) Leaders(ctx context.Context, topic string) ([]int, error) {
 
 // leader returns the ID of the server that leads a partition; 0 if it is not known.
 func (s *system) leader(ctx context.Context, topic string, partition int) int {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	info, err := s.info(ctx, streamName(topic, partition))
 	if err != nil {
@@ -180,10 +183,10 @@ func persist(ctx context.Context, request func(ctx context.Context) error) error
 	}
 }
 
-// eachOf does something for 0 to n-1, a few at a time, and returns the first error.
-func eachOf(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+// eachOf does something for 0 to n-1, limit at a time, and returns the first error.
+func eachOf(ctx context.Context, n, limit int, do func(ctx context.Context, i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(makers)
+	g.SetLimit(limit)
 	for i := range n {
 		g.Go(func() error { return do(ctx, i) })
 	}
