@@ -62,7 +62,7 @@ func (r *run) drain(ctx context.Context) {
 	watch := r.observe(ctx, "drain", 0, nil)
 	defer watch.stop()
 	begin := r.now()
-	if r.await(ctx, patience{drainMax, drainQuiet}, r.settled, r.moved) {
+	if r.await(ctx, r.drainIn, r.settled, r.moved) {
 		if !r.readsBack() {
 			r.sleepUntil(ctx, r.now()+linger)
 		}

@@ -90,12 +90,13 @@ type run struct {
 	producers []*producer
 	consumers []*consumer // owned by the goroutine of Run
 
-	meter  *meter
-	ledger *verify.Ledger // nil: messages are not checked
-	pauses *pauses        // nil: no faults
-	notes  notes
-	costs  *costs
-	tempo  tempo
+	meter   *meter
+	ledger  *verify.Ledger // nil: messages are not checked
+	pauses  *pauses        // nil: no faults
+	notes   notes
+	costs   *costs
+	tempo   tempo
+	drainIn patience
 
 	// Owned by the goroutine of Run.
 	offered  float64 // messages a second
@@ -125,6 +126,7 @@ func newRun(ctx context.Context, sys driver.System, w *workload.Workload, opts O
 		sys: sys, w: w, opts: opts, id: rand.Uint32(), start: now, began: now, payloads: bodies, keys: makeKeys(),
 		meter: newMeter(w.Topics*w.ProducersPerTopic, w.Topics*w.SubscriptionsPerTopic*w.ConsumerPerSubscription),
 		costs: newCosts(sys), tempo: tempo{saturate: 4 * time.Second, step: 3 * time.Second, settle: time.Second},
+		drainIn: patience{drainMax, drainQuiet},
 	}
 	subscriptions := len(r.subscriptions())
 	if w.Verified() {
