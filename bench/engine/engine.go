@@ -214,6 +214,7 @@ func (r *run) measure(ctx context.Context) error {
 	var err error
 	if r.faulty() {
 		err = r.makeFaults(ctx, from)
+		to = max(to, r.now()+returnSeen)
 	}
 	r.sleepUntil(ctx, to)
 	if r.faulty() {

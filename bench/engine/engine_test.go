@@ -186,21 +186,36 @@ func TestFaultPauses(t *testing.T) {
 }
 
 func TestUndeliveredFails(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for a drain that never ends")
-	}
 	f := newFake()
 	f.deaf = true
-	r, err := newRun(t.Context(), f, small(func(*workload.Workload) {}), Options{})
+	r, err := newRun(t.Context(), f, small(func(*workload.Workload) {}), Options{Log: t.Logf})
 	require.NoError(t, err)
-	require.NoError(t, r.open(t.Context()))
-	defer r.cancel()
-	r.producers[0].send(r.now(), r.now())
-	require.False(t, r.await(t.Context(), patience{time.Second, 50 * time.Millisecond}, r.settled, r.moved))
-	r.close(t.Context())
-	got := r.results()
+	r.drainIn = patience{5 * time.Second, 100 * ms}
+	got, err := r.do(t.Context())
+	require.NoError(t, err)
 	require.Equal(t, results.Failed, got.Verdict)
-	require.Contains(t, got.Reasons[0], "1 acknowledged messages were lost")
+	require.Contains(t, got.Reasons[0], "0 had no answer and 1000 deliveries were missing")
+	require.Contains(t, got.Reasons[1], "1000 acknowledged messages were lost")
+	require.EqualValues(t, 1000, got.Checked.Lost)
+}
+
+func TestProgressIsToldOnceASecond(t *testing.T) {
+	var told []Progress
+	w := small(func(w *workload.Workload) { w.Duration = 1500 * ms })
+	r, err := Run(t.Context(), newFake(), w, Options{Progress: func(p Progress) { told = append(told, p) }})
+	require.NoError(t, err)
+	require.Len(t, r.Timeline, 2)
+	var measured []results.Point
+	for _, p := range told {
+		if p.Phase == "measure" {
+			require.Equal(t, w.Duration, p.Of)
+			measured = append(measured, p.Point)
+		}
+	}
+	require.Equal(t, r.Timeline, measured)
+	require.InDelta(t, 1, r.Timeline[0].At, 0.3)
+	require.InDelta(t, 2000, r.Timeline[0].Published, 800)
+	require.Positive(t, r.Timeline[0].PublishP99)
 }
 
 func TestEndsWithItsContext(t *testing.T) {

@@ -14,6 +14,7 @@ const (
 	leadersMax = 10 * time.Second // for asking who leads
 	hitMax     = 30 * time.Second // until a node is gone
 	returnMax  = 60 * time.Second // until it is healthy again
+	returnSeen = time.Second      // at least, between the last return and the end of the measured part
 )
 
 // strike is one fault that was made.
