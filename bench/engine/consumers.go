@@ -97,7 +97,8 @@ func (c *consumer) deliver(d *driver.Delivery) {
 
 // foreign takes a message that this run did not send, or not so.
 func (r *run) foreign(d *driver.Delivery) {
-	what := fmt.Sprintf("%d bytes from partition %d, offset %d: not a message of this run, or damaged", len(d.Payload), d.Partition, d.Offset)
+	what := fmt.Sprintf("%d bytes from partition %d, offset %d: not a message of this run, or damaged",
+		len(d.Payload), d.Partition, d.Offset)
 	if r.ledger != nil {
 		r.ledger.Foreign(what)
 		return

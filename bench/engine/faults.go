@@ -65,7 +65,8 @@ func (r *run) strike(ctx context.Context, f workload.Fault) (s strike, returned 
 		return s, false, nil
 	}
 	s.back = r.now()
-	r.opts.Log("%s node %d, which led %d partitions; back after %v", s.kind, s.node, len(s.led), (s.back - s.at).Round(time.Millisecond))
+	away := (s.back - s.at).Round(time.Millisecond)
+	r.opts.Log("%s node %d, which led %d partitions; back after %v", s.kind, s.node, len(s.led), away)
 	return s, true, nil
 }
 
