@@ -283,3 +283,25 @@ func docOf(spec any) string {
 	}
 	return named.Doc
 }
+
+// Headline is the figure that a workload is about: the drain rate of a backlog; the latency where the rate was given or well
+// below the maximum found; the publish rate otherwise.
+func (b Block) Headline() Figure {
+	key := "publish_rate"
+	for _, c := range b.Columns {
+		for _, r := range c.Runs {
+			given := r.Maximum == 0 && r.Offered > 0 || r.Maximum > 0 && r.Offered < 0.8*r.Maximum
+			switch {
+			case r.Verdict != OK:
+			case r.DrainRate > 0:
+				key = "drain_rate"
+			case given && r.EndToEnd.Count > 0:
+				key = "end_to_end_p99"
+			case given:
+				key = "publish_p99"
+			}
+		}
+	}
+	f, _ := FigureOf(key)
+	return f
+}

@@ -146,7 +146,7 @@ func TestFormat(t *testing.T) {
 	require.Equal(t, "0.003", BytesPerByte.Format(0.003))
 	require.Equal(t, "12.0 MB/s", MBPerSecond.Format(11.996))
 	require.Equal(t, "0.24x", Ratio{Median: 0.238, Min: 0.238, Max: 0.238, Paired: true}.String())
-	require.Equal(t, "4.2x (3.9..4.6)", Ratio{Median: 4.21, Min: 3.88, Max: 4.55, Paired: true}.String())
+	require.Equal(t, "4.2x (3.9..4.6)", Ratio{Median: 4.21, Min: 3.88, Max: 4.58, Paired: true}.String())
 }
 
 func TestMedianAndQuantile(t *testing.T) {

@@ -1,0 +1,150 @@
+package report
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/trunkline/trunkline/bench/results"
+)
+
+const (
+	barHeight = vg.Length(14)
+	groupGap  = vg.Length(9)
+)
+
+// overview are the plots over all workloads: how many times better the first system is than each other one.
+func overview(c results.Comparison) []drawing {
+	var all []drawing
+	for _, chart := range []struct{ slug, title, note string }{
+		{"ratio-throughput", "Throughput, compared", "Publish rate, or drain rate of a backlog, where the workload asked for as much as possible."},
+		{"ratio-publish-p99", "Publish latency p99, compared", "From the intended send time to the acknowledgement, each system at its own rate."},
+		{"ratio-end-to-end-p99", "End-to-end latency p99, compared", "From the intended send time to the delivery, each system at its own rate."},
+	} {
+		key := chart.slug[len("ratio-"):]
+		if d, ok := ratios(c, func(b results.Block) string { return figureFor(b, key) }); ok {
+			d.slug, d.title, d.note = chart.slug, chart.title, chart.note
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// figureFor is the key of the figure that a chart shows of a workload; empty: nothing.
+func figureFor(b results.Block, chart string) string {
+	switch chart {
+	case "publish-p99":
+		return "publish_p99"
+	case "end-to-end-p99":
+		return "end_to_end_p99"
+	}
+	if f := b.Headline(); f.Better == results.Higher {
+		return f.Key
+	}
+	return ""
+}
+
+// ratioBar is one peer under one workload.
+type ratioBar struct {
+	group string // workload; only at the first bar of it
+	look  look
+	ratio results.Ratio
+	y     vg.Length // from the top
+}
+
+// ratios draws a bar per workload and peer, from 1 to the ratio, on a logarithmic scale.
+func ratios(c results.Comparison, keyOf func(results.Block) string) (drawing, bool) {
+	all := looks(c)
+	d := drawing{width: 2 * plotWidth * 0.62}
+	var bars []ratioBar
+	x := logRange{floor: 1e-4}
+	first, y := "the first system", vg.Length(0)
+	for _, b := range c.Blocks {
+		group := b.Workload
+		for _, col := range b.Columns {
+			cell, ok := col.Cells[keyOf(b)]
+			if !ok || cell.Ratio == nil {
+				continue
+			}
+			if group != "" {
+				y, first = y+groupGap, b.Columns[0].Label
+			}
+			bars = append(bars, ratioBar{group: group, look: all[col.Label], ratio: *cell.Ratio, y: y + barHeight/2})
+			group, y = "", y+barHeight
+			x.hold(cell.Ratio.Min)
+			x.hold(cell.Ratio.Max)
+			d.addKey(key{col.Label, all[col.Label], box})
+		}
+	}
+	if len(bars) == 0 {
+		return d, false
+	}
+	x.hold(0.8)
+	x.hold(1.25)
+	x.lo, x.hi = x.lo-0.18*(x.hi-x.lo), x.hi+0.18*(x.hi-x.lo) // for the labels
+	x.widen()
+	d.height = y + groupGap + 110
+	d.body = func(cv draw.Canvas) error { drawRatios(cv, bars, &x, first); return nil }
+	return d, true
+}
+
+// addKey adds an entry of the legend once.
+func (d *drawing) addKey(k key) {
+	for _, have := range d.keys {
+		if have.label == k.label {
+			return
+		}
+	}
+	d.keys = append(d.keys, k)
+}
+
+func drawRatios(c draw.Canvas, bars []ratioBar, x *logRange, first string) {
+	p := axes(lines{upright: true})
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = x.lo, x.hi, -float64(bars[len(bars)-1].y+barHeight/2+groupGap), 0
+	p.X.Tick.Marker = x.ticks(func(v float64) string { return fmt.Sprintf("%gx", round(v)) })
+	p.X.Label.Text = fmt.Sprintf("times better; right of 1x %s is better, left of it the other", first)
+	var names ticks
+	for _, b := range bars {
+		if b.group != "" {
+			names = append(names, plot.Tick{Value: -float64(b.y), Label: b.group})
+		}
+	}
+	p.Y.Tick.Marker = names
+	p.Add(ratioBars{bars, x})
+	p.Draw(c)
+}
+
+// round takes away what a float adds to powers of ten.
+func round(v float64) float64 {
+	digits := math.Pow(10, 2-math.Floor(math.Log10(v)))
+	return math.Round(v*digits) / digits
+}
+
+type ratioBars struct {
+	bars []ratioBar
+	x    *logRange
+}
+
+// Plot draws the bars, the line at 1x, and each ratio beside its bar.
+func (r ratioBars) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	one := x(0)
+	for _, b := range r.bars {
+		at, mid := x(r.x.at(b.ratio.Median)), y(-float64(b.y))
+		fill(c, b.look.color, min(one, at), mid-5, max(one, at), mid+5)
+		lo, hi := x(r.x.at(b.ratio.Min)), x(r.x.at(b.ratio.Max))
+		whisker(c, lo, hi, mid)
+		label := letters(8, ink, false)
+		label.YAlign = draw.YCenter
+		if b.ratio.Median >= 1 {
+			c.FillText(label, vg.Point{X: max(hi, one) + 4, Y: mid}, b.ratio.String())
+		} else {
+			label.XAlign = draw.XRight
+			c.FillText(label, vg.Point{X: min(lo, one) - 4, Y: mid}, b.ratio.String())
+		}
+	}
+	c.StrokeLine2(draw.LineStyle{Color: ink, Width: 1}, one, c.Min.Y, one, c.Max.Y)
+}
