@@ -224,10 +224,9 @@ func TestFlushProfileWithGivenAddressesAndOneInFlight(t *testing.T) {
 	producer, err := s.Producer(t.Context(), driver.ProducerOptions{Topic: topic.Name, MaxInFlight: 1})
 	require.NoError(t, err)
 	begin = time.Now()
-	p.publish(t, producer, 0, 100, 256)
-	t.Logf("one message in flight: %.1f ms each", float64(time.Since(begin).Milliseconds())/100)
+	p.publish(t, producer, 0, 8, 4)
+	t.Logf("one message in flight: %.1f ms each", float64(time.Since(begin).Milliseconds())/8)
 	require.Empty(t, p.failed)
-	p.publish(t, producer, 100, 200, 256)
 	require.NoError(t, producer.Close(t.Context()))
 
 	r := newReader()
@@ -240,7 +239,7 @@ func TestFlushProfileWithGivenAddressesAndOneInFlight(t *testing.T) {
 	producer, err = s.Producer(t.Context(), driver.ProducerOptions{Topic: topic.Name})
 	require.NoError(t, err)
 	late := &published{offset: make(map[string]driver.Ack), acks: make(chan struct{}, 4000)}
-	late.publish(t, producer, 200, 210, 0)
+	late.publish(t, producer, 20, 30, 0)
 	again.all(t, late)
 	require.NoError(t, producer.Close(t.Context()))
 	require.NoError(t, c.Close(t.Context()))

@@ -21,7 +21,7 @@ const (
 	deliveryLimit  = 30 * time.Second
 )
 
-// clientSettings are those of the clients, for About. "best" is a producer without a bound of its own.
+// clientSettings are those of the clients, for About.
 func clientSettings() []driver.Setting {
 	return []driver.Setting{
 		{Key: "producer acks", Value: "all, idempotent", Why: "franz-go's default; up to 5 requests in flight to a broker"},
@@ -81,20 +81,21 @@ func (s *system) Producer(ctx context.Context, opts driver.ProducerOptions) (dri
 }
 
 func (s *system) producerOptions(opts driver.ProducerOptions) []kgo.Opt {
+	buffer, wait := bufferRecords, linger
+	if opts.MaxInFlight > 0 {
+		buffer = opts.MaxInFlight
+	}
+	if opts.MaxInFlight == 1 {
+		wait = 0 // nothing will join the message
+	}
 	set := append(s.base(fmt.Sprintf("producer-%d", opts.ID)),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.RecordPartitioner(partitioner{kgo.UniformBytesPartitioner(64<<10, true, true, nil)}),
-		kgo.MaxBufferedRecords(bufferRecords),
+		kgo.MaxBufferedRecords(buffer),
 		kgo.MaxBufferedBytes(bufferBytes),
-		kgo.ProducerLinger(linger),
+		kgo.ProducerLinger(wait),
 	)
-	if opts.MaxInFlight > 0 {
-		set = append(set, kgo.MaxBufferedRecords(opts.MaxInFlight))
-	}
-	if opts.MaxInFlight == 1 {
-		set = append(set, kgo.ProducerLinger(0)) // nothing will join the message
-	}
 	if opts.Retry {
 		return append(set, kgo.UnknownTopicRetries(-1)) // records are tried for ever by default
 	}
