@@ -24,10 +24,12 @@ const (
 	// electionTime is what a campaign that was begun, here or elsewhere, gets before the next one: it waits
 	// for two fsyncs, and a new campaign would undo it.
 	electionTime = 150 * time.Millisecond
+	// maxLost bounds how far a candidate that loses again and again falls back behind the others.
+	maxLost = 3
 	// newShardGrace lets the other replicas of a shard that never had a leader start too. newShardTurn is longer than
 	// Raft's heartbeat interval: a replica that starts late hears of a leader by then.
 	newShardGrace = 100 * time.Millisecond
-	newShardTurn  = 600 * time.Millisecond
+	newShardTurn  = 1100 * time.Millisecond
 	// scanNew and scanOld are how often shards are looked for: without a leader, and led by a broker that has been
 	// in trouble for longer than scanFast.
 	scanNew  = 50 * time.Millisecond
@@ -60,6 +62,7 @@ type claim struct {
 	next  time.Time // when to act
 	term  uint64    // the highest seen
 	asked int       // since the term moved
+	lost  int       // elections that this broker asked for and nobody won, up to maxLost
 }
 
 // outcome is what became of a claim, for the log.
@@ -214,12 +217,20 @@ func (p *planner) settled(c *claim, leader protocol.BrokerID, term uint64, ok bo
 	return !deposed, 0
 }
 
+// order is this broker's place among the candidates for the next election: the preferred replica first, but whoever has lost
+// behind those who have lost less. Else a preferred replica whose log is too short to win would undo the
+// election of the one that can, again and again.
+func (c *claim) order() int { return c.rank + c.lost*(len(c.shard.Replicas)-1) }
+
 func (p *planner) claimOne(now time.Time, c *claim, term uint64) {
 	if term > c.term {
 		// Somebody campaigns, this broker or another one: give it the time an election takes.
+		if c.asked > 0 {
+			c.lost = min(c.lost+1, maxLost)
+		}
 		c.term, c.asked = term, 0
 		crowd := time.Duration(len(p.claims)-1) * perClaim / 2
-		c.next = now.Add(electionTime + crowd + time.Duration(c.rank)*turn/2 + p.jitter(turn/2))
+		c.next = now.Add(electionTime + crowd + time.Duration(c.order())*turn/2 + p.jitter(turn/2))
 		return
 	}
 	if now.Before(c.next) {
