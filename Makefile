@@ -5,11 +5,17 @@ PKGS     := ./...
 COMMANDS := trunklined trunkline trunkbench
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 TIME     ?= 10s
+BENCH_SHORT := publish-256b-4p,publish-1k-4p,sync-1p,rate-1k
+BENCH_ALL   := publish-256b-1p,publish-256b-4p,publish-1k-1p,publish-1k-4p,sync-1p,sync-16p,e2e-half,e2e-half-1k,rate-1k,rate-10k,fanout-1,fanout-2,fanout-4,catchup-1g,partitions-1,partitions-8,partitions-64,partitions-256,failover
+BENCH_PEERS := trunkline,jetstream:*,kafka:*,rabbitmq:*
+OUT         := trunkbench-out
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PEERS    := $(BIN)/peers
+NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo hostile scale test race lint fuzz ci clean
+.PHONY: help build demo hostile scale bench bench-peers bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +32,29 @@ hostile: build ## ten million random and mutated frames at three brokers, which 
 
 scale: build ## 200 partitions on three brokers: idle cost of each, and the pause of a kill (SCALE_FLAGS)
 	$(BIN)/trunkbench scale $(SCALE_FLAGS)
+
+bench: build peer-nats ## Trunkline and JetStream in turns, at most 6 minutes: table, results.json, report.html (BENCH_FLAGS)
+	$(BIN)/trunkbench compare --drivers trunkline,jetstream --workload $(BENCH_SHORT) --rounds 2 --duration 8s --out $(OUT) $(BENCH_FLAGS)
+
+bench-peers: build ## every installed system and every workload, for hours; `make peers` first (BENCH_FLAGS, BENCH_PEERS, BENCH_ALL)
+	$(BIN)/trunkbench compare --drivers '$(BENCH_PEERS)' --workload $(BENCH_ALL) --out $(OUT) $(BENCH_FLAGS)
+
+bench-readme: build ## README's figures from a results file (RESULTS, default that of the last bench)
+	$(BIN)/trunkbench report $(or $(RESULTS),$(OUT)/results.json) --readme README.md
+
+peers: peer-nats peer-kafka peer-rabbitmq ## install the peers' servers: NATS from its Go module, Kafka from Maven Central, RabbitMQ from Debian
+
+peer-nats:
+	@mkdir -p $(PEERS)
+	@test -x $(PEERS)/nats-server || GOBIN=$(abspath $(PEERS)) $(GO) install $(NATS)
+
+peer-kafka:
+	@mkdir -p $(PEERS)
+	@command -v java mvn >/dev/null || { apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless maven; }
+	@test -d $(PEERS)/kafka || mvn -q -f bench/driver/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(abspath $(PEERS))/kafka
+
+peer-rabbitmq:
+	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || bench/driver/rabbitmq/install.sh
 
 test: build ## all tests, the black-box ones with the real binaries included
 	$(GO) test -timeout 8m $(PKGS)

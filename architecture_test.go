@@ -38,11 +38,11 @@ var keepers = map[string][]string{
 	"github.com/lni/dragonboat": {
 		"broker/internal/raftnode", "broker/internal/raftnet", "broker/internal/fsm", "broker/internal/meta", "broker/internal/journal",
 	},
+	"github.com/nats-io":       {"bench/driver/jetstream"},
+	"github.com/twmb/franz-go": {"bench/driver/kafka"},
+	"github.com/rabbitmq":      {"bench/driver/rabbitmq"},
+	"gonum.org":                {"bench/report"},
 	// bench/hostile must be able to break every rule that the SDK keeps.
-	"github.com/nats-io":         {"bench/driver/jetstream"},
-	"github.com/twmb/franz-go":   {"bench/driver/kafka"},
-	"github.com/rabbitmq":        {"bench/driver/rabbitmq"},
-	"gonum.org":                  {"bench/report"},
 	"github.com/quic-go/quic-go": {"broker/internal/transport", "client/internal", "bench/hostile"},
 }
 

@@ -30,7 +30,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	out, err := exec.Command("go", "build", "-o", dir+"/", "../../cmd/trunklined", "../../cmd/trunkline").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", dir+"/", "../../cmd/trunklined", "../../cmd/trunkline", "../../cmd/trunkbench").CombinedOutput()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
@@ -49,7 +49,7 @@ type env struct {
 func up(t *testing.T, brokers int, config map[string]string) *env {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
-	c, err := cluster.Up(ctx, cluster.Spec{Dir: filepath.Join(t.TempDir(), "cluster"), Brokers: brokers, Binary: filepath.Join(binaries, "trunklined"), Config: config})
+	c, err := cluster.Up(ctx, cluster.Spec{Dir: filepath.Join(t.TempDir(), "cluster"), Brokers: brokers, Binary: filepath.Join(binaries, "trunklined"), Config: config, Tied: true})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {

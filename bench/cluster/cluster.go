@@ -31,11 +31,14 @@ type Spec struct {
 	Brokers int               // 1 to MaxBrokers
 	Binary  string            // path of trunklined
 	Config  map[string]string // more keys for every broker, like "log.level"
+	// Tied: brokers that this process starts die with it, however it ends. Otherwise they outlive it.
+	Tied bool
 }
 
 // Cluster is a set of local broker processes.
 type Cluster struct {
-	dir string
+	dir  string
+	tied bool
 
 	mu    sync.Mutex
 	state state // guarded by mu
@@ -93,7 +96,7 @@ func create(spec Spec) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, state: state{
+	c := &Cluster{dir: dir, tied: spec.Tied, state: state{
 		Context: filepath.Join(dir, "context.json"), Binary: binary, Config: spec.Config, Brokers: brokers,
 	}}
 	if err := c.writeFiles(); err != nil {

@@ -10,14 +10,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// spawn starts broker id in a session of its own, so that it outlives this process and does not get
-// the terminal's signals. Its log is appended to broker-N/log.
+// spawn starts broker id in a session of its own, so that it outlives this process, unless it is tied to it, and does not
+// get the terminal's signals. Its log is appended to broker-N/log.
 func (c *Cluster) spawn(id int) error {
 	dir := c.brokerDir(id)
 	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -26,21 +27,41 @@ func (c *Cluster) spawn(id int) error {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 
-	cmd := exec.Command(c.state.Binary, "--config", filepath.Join(dir, "trunkline.yaml")) //nolint:noctx // outlives any context
+	cmd := exec.Command(c.state.Binary, "--config", filepath.Join(dir, "trunkline.yaml")) //nolint:noctx // ended by signals
 	cmd.Dir = dir
 	cmd.Env = brokerEnv(os.Environ())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if c.tied {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	if err := c.run(cmd); err != nil {
 		return fmt.Errorf("broker %d: start %s: %w", id, c.state.Binary, err)
 	}
-	go func() { _ = cmd.Wait() }() // reaps; ends with the process, whose state callers read from /proc
 
 	_, start, err := procState(cmd.Process.Pid)
 	if err != nil {
 		return fmt.Errorf("broker %d ended at once: see %s", id, log.Name())
 	}
 	return c.started(id, cmd.Process.Pid, start)
+}
+
+// run starts a process. A goroutine reaps it and ends with it; callers read the state of the process from /proc. With a death
+// signal the goroutine stays on its thread: the kernel sends the signal when the thread that forked ends.
+func (c *Cluster) run(cmd *exec.Cmd) error {
+	started := make(chan error, 1)
+	go func() {
+		if c.tied {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+		}
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended is in its log
+		}
+	}()
+	return <-started
 }
 
 // brokerEnv drops keys of the environment that would override the broker's file.

@@ -136,7 +136,7 @@ func (r *run) bringUp(ctx context.Context, dir string) error {
 	up, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var err error
-	if r.cluster, err = cluster.Up(up, cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary}); err != nil {
+	if r.cluster, err = cluster.Up(up, cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Tied: true}); err != nil {
 		return err
 	}
 	cf, err := client.LoadContext(r.cluster.Context())

@@ -130,7 +130,7 @@ func (r *run) bringUp(ctx context.Context, dir string) error {
 	up, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var err error
-	r.cluster, err = cluster.Up(up, cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Config: r.opts.Config})
+	r.cluster, err = cluster.Up(up, cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Config: r.opts.Config, Tied: true})
 	if err != nil {
 		return err
 	}

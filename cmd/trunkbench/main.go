@@ -1,4 +1,4 @@
-// Command trunkbench measures and proves what a Trunkline cluster does.
+// Command trunkbench measures and proves what a Trunkline cluster does, beside its peers.
 package main
 
 import (
@@ -28,7 +28,10 @@ func main() {
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{Use: "trunkbench", Short: "Measure and prove what a Trunkline cluster does", SilenceUsage: true, SilenceErrors: true}
-	cmd.AddCommand(demoCommand(), loadCommand(), scaleCommand(), hostileCommand())
+	cmd.AddCommand(
+		demoCommand(), scaleCommand(), hostileCommand(),
+		runCommand(), compareCommand(), failoverCommand(), reportCommand(), workloadsCommand(), driversCommand(),
+	)
 	return cmd
 }
 

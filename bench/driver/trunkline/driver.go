@@ -87,7 +87,7 @@ func (s *system) boot(ctx context.Context, opts driver.Options) error {
 	if err != nil {
 		return err
 	}
-	s.cluster, err = cluster.Up(ctx, cluster.Spec{Dir: opts.Dir, Brokers: opts.Nodes, Binary: binary})
+	s.cluster, err = cluster.Up(ctx, cluster.Spec{Dir: opts.Dir, Brokers: opts.Nodes, Binary: binary, Tied: true})
 	if err != nil {
 		return errors.Join(fmt.Errorf("trunkline: %w", err), os.RemoveAll(opts.Dir))
 	}
