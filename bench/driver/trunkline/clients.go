@@ -1,6 +1,7 @@
 package trunkline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +13,16 @@ import (
 // batchesInFlight is how many batches of a partition the SDK keeps on the way by default.
 const batchesInFlight = 16
 
+// pipelined is how many messages a producer has in flight unless it is told otherwise. More gains little: with four producers of
+// 256 B, 1 000 reached half of the rate of 10 000, which reached nine tenths of that of the SDK's own bound of 8 MiB a partition,
+// at a twentieth of its latency.
+const pipelined = 10_000
+
 // producer publishes with a client of its own.
 type producer struct {
 	client   *client.Client
 	producer *client.Producer
-	window   chan struct{} // one entry a message without an answer; nil: no bound here
+	window   chan struct{} // one entry a message without an answer
 }
 
 // Producer opens a producer with a client of its own.
@@ -25,12 +31,10 @@ func (s *system) Producer(ctx context.Context, opts driver.ProducerOptions) (dri
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{client: c}
+	inFlight := cmp.Or(opts.MaxInFlight, pipelined)
+	p := &producer{client: c, window: make(chan struct{}, inFlight)}
 	var settings []client.ProducerOption
-	if opts.MaxInFlight > 0 {
-		p.window = make(chan struct{}, opts.MaxInFlight)
-	}
-	if 0 < opts.MaxInFlight && opts.MaxInFlight <= batchesInFlight {
+	if inFlight <= batchesInFlight {
 		settings = append(settings, client.WithLinger(0))
 	}
 	if p.producer, err = c.Producer(ctx, opts.Topic, settings...); err != nil {
@@ -41,13 +45,11 @@ func (s *system) Producer(ctx context.Context, opts driver.ProducerOptions) (dri
 
 // Send publishes a message.
 func (p *producer) Send(ctx context.Context, m *driver.Message) {
-	if p.window != nil {
-		select {
-		case p.window <- struct{}{}:
-		case <-ctx.Done():
-			m.Done(m, failed(fmt.Errorf("%w: %w", driver.ErrNotAppended, context.Cause(ctx))))
-			return
-		}
+	select {
+	case p.window <- struct{}{}:
+	case <-ctx.Done():
+		m.Done(m, failed(fmt.Errorf("%w: %w", driver.ErrNotAppended, context.Cause(ctx))))
+		return
 	}
 	rec := client.Record{Key: m.Key, Value: m.Payload}
 	if m.Partition != driver.AnyPartition {
@@ -61,9 +63,7 @@ func (p *producer) Send(ctx context.Context, m *driver.Message) {
 
 // answer passes the SDK's answer on.
 func (p *producer) answer(m *driver.Message, r client.Receipt, err error) {
-	if p.window != nil {
-		<-p.window
-	}
+	<-p.window
 	var perr *client.PublishError
 	switch {
 	case err == nil:

@@ -2,8 +2,8 @@
 //
 // # Publishing
 //
-// Send of the SDK with a callback: it batches, keeps batches of every partition in flight and answers in order. A bound of
-// MaxInFlight is kept here, by a semaphore, because the SDK bounds bytes. Up to batchesInFlight messages each may be a batch of
+// Send of the SDK with a callback: it batches, keeps batches of every partition in flight and answers in order. The bound on
+// messages in flight is kept here, by a semaphore, because the SDK bounds bytes. Up to batchesInFlight messages each may be a batch of
 // their own on the way; then nothing is gained by lingering for company, and the linger is 0, as it is for the SDK's Publish.
 //
 // The SDK tries until the context of the publish or its producer ends, in order and without storing anything twice. It has no mode
@@ -22,5 +22,5 @@
 //
 // # Bounds
 //
-// A producer holds at most MaxInFlight messages, and 8 MiB a partition; a consumer is sent at most 1 MiB a partition ahead.
+// A producer holds at most MaxInFlight messages (10 000 by default), and 8 MiB a partition; a consumer is sent at most 1 MiB a partition ahead.
 package trunkline

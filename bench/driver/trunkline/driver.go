@@ -140,6 +140,7 @@ func (s *system) About() driver.About {
 		Version: s.version,
 		Client:  clientVersion(),
 		Config: []driver.Setting{
+			{Key: "messages in flight", Value: fmt.Sprintf("%d a producer", pipelined), Why: "the bench's bound, unless the workload has one: the best rate without a long queue"},
 			{Key: "client.WithLinger", Value: "0", Why: fmt.Sprintf("only with 1 to %d in flight: a lone message waits for nobody", batchesInFlight)},
 			{Key: "client.StartAt", Value: "Earliest()", Why: "a subscription gets every message"},
 		},
