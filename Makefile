@@ -36,7 +36,7 @@ scale: build ## 200 partitions on three brokers: idle cost of each, and the paus
 bench: build peer-nats ## Trunkline and JetStream in turns, at most 6 minutes: table, results.json, report.html (BENCH_FLAGS)
 	$(BIN)/trunkbench compare --drivers trunkline,jetstream --workload $(BENCH_SHORT) --rounds 2 --duration 8s --out $(OUT) $(BENCH_FLAGS)
 
-bench-peers: build ## every installed system and every workload, for hours; `make peers` first (BENCH_FLAGS, BENCH_PEERS, BENCH_ALL)
+bench-peers: build ## every installed system and every workload, a long run; `make peers` first (BENCH_FLAGS, BENCH_PEERS, BENCH_ALL)
 	$(BIN)/trunkbench compare --drivers '$(BENCH_PEERS)' --workload $(BENCH_ALL) --out $(OUT) $(BENCH_FLAGS)
 
 bench-readme: build ## README's figures from a results file (RESULTS, default that of the last bench)
@@ -50,7 +50,7 @@ peer-nats:
 
 peer-kafka:
 	@mkdir -p $(PEERS)
-	@command -v java mvn >/dev/null || { apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless maven; }
+	@command -v java >/dev/null && command -v mvn >/dev/null || { apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless maven; }
 	@test -d $(PEERS)/kafka || mvn -q -f bench/driver/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory=$(abspath $(PEERS))/kafka
 
 peer-rabbitmq:

@@ -121,6 +121,9 @@ func newRun(ctx context.Context, sys driver.System, w *workload.Workload, opts O
 	if opts.Log == nil {
 		opts.Log = func(string, ...any) {}
 	}
+	for _, note := range w.Notes {
+		opts.Log("%s", note)
+	}
 	now := time.Now()
 	r := &run{
 		sys: sys, w: w, opts: opts, id: rand.Uint32(), start: now, began: now, payloads: bodies, keys: makeKeys(),

@@ -16,7 +16,7 @@ import (
 // onPlanted runs a workload on a system that misbehaves as its profile says.
 func onPlanted(t *testing.T, profile string, w *workload.Workload) *results.Run {
 	t.Helper()
-	sys, err := planted.New().Open(t.Context(), driver.Options{Profile: profile, Nodes: 3, Dir: t.TempDir()})
+	sys, err := planted.Driver{}.Open(t.Context(), driver.Options{Profile: profile, Nodes: 3, Dir: t.TempDir()})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, sys.Close(context.Background())) }()
 	r, err := newRun(t.Context(), sys, w, Options{Log: t.Logf})
@@ -48,7 +48,7 @@ func TestEveryBrokenPromiseFailsTheRun(t *testing.T) {
 }
 
 func BenchmarkPlanted(b *testing.B) {
-	sys, err := planted.New().Open(b.Context(), driver.Options{Profile: "sound", Nodes: 3, Dir: b.TempDir()})
+	sys, err := planted.Driver{}.Open(b.Context(), driver.Options{Profile: "sound", Nodes: 3, Dir: b.TempDir()})
 	require.NoError(b, err)
 	defer func() { require.NoError(b, sys.Close(context.Background())) }()
 	w := small(func(w *workload.Workload) {

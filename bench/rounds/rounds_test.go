@@ -62,8 +62,8 @@ func sound(d driver.Driver) drivers.Selection {
 
 // TestSystemsTakeTurns, and one that cannot be measured does not keep the others from it.
 func TestSystemsTakeTurns(t *testing.T) {
-	slow := drivers.Selection{Driver: planted.New(), Profile: driver.Profile{Name: "refuses"}}
-	opts := options(t, sound(absent{}), sound(planted.New()), sound(broken{}), slow)
+	slow := drivers.Selection{Driver: planted.Driver{}, Profile: driver.Profile{Name: "refuses"}}
+	opts := options(t, sound(absent{}), sound(planted.Driver{}), sound(broken{}), slow)
 	file, err := rounds.Run(t.Context(), opts)
 	require.NoError(t, err)
 	var order []string
@@ -82,7 +82,7 @@ func TestSystemsTakeTurns(t *testing.T) {
 // TestEndedByItsContext: what was measured is kept, half a run is not.
 func TestEndedByItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	opts := options(t, sound(planted.New()))
+	opts := options(t, sound(planted.Driver{}))
 	opts.Rounds = 50
 	opts.Ended = func(*results.Run) { time.AfterFunc(100*time.Millisecond, cancel) }
 	file, err := rounds.Run(ctx, opts)

@@ -30,9 +30,6 @@ type Driver struct{}
 
 var _ driver.Driver = Driver{}
 
-// New returns the driver.
-func New() Driver { return Driver{} }
-
 // Name returns "planted".
 func (Driver) Name() string { return "planted" }
 

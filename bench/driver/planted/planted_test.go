@@ -31,7 +31,7 @@ func newRig(t *testing.T, profile string, producers int, topic driver.Topic) *ri
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
-	s, err := New().Open(ctx, driver.Options{Profile: profile, Nodes: 3})
+	s, err := Driver{}.Open(ctx, driver.Options{Profile: profile, Nodes: 3})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close(ctx)) })
 	require.NoError(t, s.CreateTopic(ctx, topic))
@@ -218,15 +218,15 @@ func TestMemoryIsGivenBack(t *testing.T) {
 }
 
 func TestOpenThatCannot(t *testing.T) {
-	_, err := New().Open(t.Context(), driver.Options{Profile: "kind"})
+	_, err := Driver{}.Open(t.Context(), driver.Options{Profile: "kind"})
 	require.ErrorContains(t, err, "no profile")
-	_, err = New().Open(t.Context(), driver.Options{Addrs: []string{"x:1"}})
+	_, err = Driver{}.Open(t.Context(), driver.Options{Addrs: []string{"x:1"}})
 	require.ErrorContains(t, err, "inside the bench only")
 }
 
 // BenchmarkPlanted is the cost of a message of 100 bytes through one producer, four partitions and one subscription.
 func BenchmarkPlanted(b *testing.B) {
-	s, err := New().Open(b.Context(), driver.Options{Nodes: 3})
+	s, err := Driver{}.Open(b.Context(), driver.Options{Nodes: 3})
 	require.NoError(b, err)
 	defer s.Close(b.Context())
 	require.NoError(b, s.CreateTopic(b.Context(), driver.Topic{Name: "t", Partitions: 4, Subscriptions: []string{"a"}}))

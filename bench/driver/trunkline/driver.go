@@ -22,9 +22,6 @@ type Driver struct{}
 
 var _ driver.Driver = Driver{}
 
-// New returns the driver.
-func New() Driver { return Driver{} }
-
 // Name returns "trunkline".
 func (Driver) Name() string { return "trunkline" }
 

@@ -44,7 +44,7 @@ func open(t *testing.T) driver.System {
 	ignore := goleak.IgnoreCurrent()
 	ctx := deadline(t, time.Minute)
 	dir := filepath.Join(t.TempDir(), "nodes")
-	s, err := New().Open(ctx, driver.Options{Nodes: 3, Dir: dir, Binary: daemon})
+	s, err := Driver{}.Open(ctx, driver.Options{Nodes: 3, Dir: dir, Binary: daemon})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, s.Close(context.Background()))
@@ -167,7 +167,7 @@ func TestARunningCluster(t *testing.T) {
 	own := open(t)
 	file := own.(*system).cluster.Context()
 	ctx := deadline(t, 30*time.Second)
-	s, err := New().Open(ctx, driver.Options{Addrs: []string{file}})
+	s, err := Driver{}.Open(ctx, driver.Options{Addrs: []string{file}})
 	require.NoError(t, err)
 	require.Empty(t, s.Nodes())
 	require.ErrorIs(t, s.Kill(ctx, 1), driver.ErrNotOurs)
@@ -188,13 +188,13 @@ func TestARunningCluster(t *testing.T) {
 
 func TestOpenThatCannot(t *testing.T) {
 	ctx := deadline(t, 10*time.Second)
-	_, err := New().Open(ctx, driver.Options{Nodes: 3, Dir: t.TempDir(), Binary: "/none/trunklined"})
+	_, err := Driver{}.Open(ctx, driver.Options{Nodes: 3, Dir: t.TempDir(), Binary: "/none/trunklined"})
 	require.ErrorIs(t, err, driver.ErrNotInstalled)
-	_, err = New().Open(ctx, driver.Options{Profile: "fast"})
+	_, err = Driver{}.Open(ctx, driver.Options{Profile: "fast"})
 	require.ErrorContains(t, err, "no profile")
-	require.ErrorIs(t, New().Installed(), driver.ErrNotInstalled, "beside the test binary is none")
+	require.ErrorIs(t, Driver{}.Installed(), driver.ErrNotInstalled, "beside the test binary is none")
 	dir := filepath.Join(t.TempDir(), "nodes")
-	_, err = New().Open(ctx, driver.Options{Nodes: 3, Dir: dir, Binary: "/bin/false"})
+	_, err = Driver{}.Open(ctx, driver.Options{Nodes: 3, Dir: dir, Binary: "/bin/false"})
 	require.ErrorContains(t, err, "broker")
 	require.NoDirExists(t, dir)
 }
