@@ -20,6 +20,9 @@ type costs struct {
 	mu     sync.Mutex
 	nodes  map[int]*nodeCost // by node ID
 	loader time.Duration     // processor time of this process
+	before vitals.Machine    // when begin was called
+	busy   float64           // share of the machine's processor time from begin to end that was spent on anything
+	stolen float64           // share that the host of this virtual machine spent on something else
 	done   chan struct{}     // closed by end
 	wg     sync.WaitGroup
 }
@@ -37,6 +40,7 @@ func newCosts(sys driver.System) *costs { return &costs{sys: sys, nodes: map[int
 // begin starts sampling.
 func (c *costs) begin() {
 	c.loader = -ownCPU()
+	c.before, _ = vitals.ReadMachine() // without /proc/stat there would be no costs of nodes either
 	c.done = make(chan struct{})
 	c.sample()
 	for _, n := range c.nodes {
@@ -59,6 +63,9 @@ func (c *costs) begin() {
 // end takes the last sample.
 func (c *costs) end() {
 	c.loader += ownCPU()
+	if now, err := vitals.ReadMachine(); err == nil {
+		c.busy, c.stolen = now.Since(c.before)
+	}
 	close(c.done)
 	c.wg.Wait()
 	c.sample()

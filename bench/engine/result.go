@@ -55,6 +55,7 @@ func (r *run) addLoader(out *results.Run) {
 		lag.merge(p.lag)
 	}
 	out.Loader = results.Loader{CPUSeconds: r.costs.loader.Seconds(), LagP99: lag.at(99), LagMax: lag.max}
+	out.Machine = results.Machine{Busy: r.costs.busy, Stolen: r.costs.stolen}
 }
 
 // checked returns what became of the messages. What was not checked was still counted.
@@ -90,7 +91,8 @@ func (r *run) judge(out *results.Run) {
 		r.notes.fail("nothing was acknowledged")
 	}
 	if lag := time.Duration(out.Loader.LagP99) * time.Microsecond; lag > lagMax {
-		r.notes.doubt("the loader was late: by %v at the 99th percentile, allowed are %v", lag, lagMax)
+		r.notes.doubt("the loader was late: by %v at the 99th percentile, allowed are %v; the machine's processors were busy for %.0f %%"+
+			" of the time, %.0f %% were taken by its host", lag, lagMax, 100*out.Machine.Busy, 100*out.Machine.Stolen)
 	}
 }
 

@@ -34,8 +34,7 @@ func Readme(file *results.File) string {
 	}
 	paragraph(&out, "Median of the rounds. `4.2x (3.9..4.6)`: the first system is so many times better, round by round: median, lowest and highest "+
 		"round. Below 1x the other one is better. A run whose check or loader failed is no number.")
-	headline := func(b results.Block) []results.Figure { return []results.Figure{b.Headline()} }
-	writeTables(&out, "Workload", c.Blocks, headline)
+	writeTables(&out, "Workload", c.Blocks, headlines)
 	var failovers []results.Block
 	for _, b := range c.Blocks {
 		if slices.ContainsFunc(b.Columns, func(c results.Column) bool { _, ok := c.Cells["publish_pause_p50"]; return ok }) {
@@ -52,9 +51,22 @@ func Readme(file *results.File) string {
 	return out.String()
 }
 
+// headlines is what a workload is about. Where that is the latency end to end, how much of it is the publishing is shown too.
+func headlines(b results.Block) []results.Figure {
+	head := b.Headline()
+	if head.Key == "end_to_end_p99" {
+		return append(figuresOf("publish_p50", "publish_p99"), head)
+	}
+	return []results.Figure{head}
+}
+
 func pauseFigures(results.Block) []results.Figure {
+	return figuresOf("publish_pause_p50", "publish_pause_p99", "publish_pause_max", "delivery_pause_p50", "delivery_pause_max")
+}
+
+func figuresOf(keys ...string) []results.Figure {
 	var figures []results.Figure
-	for _, key := range []string{"publish_pause_p50", "publish_pause_p99", "publish_pause_max", "delivery_pause_p50", "delivery_pause_max"} {
+	for _, key := range keys {
 		if f, ok := results.FigureOf(key); ok {
 			figures = append(figures, f)
 		}

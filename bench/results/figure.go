@@ -40,6 +40,7 @@ const (
 	CPUSecondsPerMillion
 	MiB
 	BytesPerByte
+	Share
 )
 
 // Figure is one number of a run.
@@ -84,6 +85,8 @@ func Figures() []Figure {
 		one(Figure{Key: "rss", Name: "memory, largest node", Unit: MiB, Better: Lower}, rssMax),
 		one(Figure{Key: "written", Name: "bytes written per byte", Unit: BytesPerByte, Better: Lower}, writtenPerByte),
 		one(Figure{Key: "loader_lag", Name: "loader lag p99", Unit: Microseconds, Better: Neither}, loaderLag),
+		one(Figure{Key: "busy", Name: "machine busy", Unit: Share, Better: Neither}, machineBusy),
+		one(Figure{Key: "stolen", Name: "machine stolen by host", Unit: Share, Better: Neither}, machineStolen),
 	}
 }
 
@@ -182,6 +185,10 @@ func writtenPerByte(r *Run) (float64, bool) {
 
 func loaderLag(r *Run) (float64, bool) { return float64(r.Loader.LagP99), r.Publish.Count > 0 }
 
+func machineBusy(r *Run) (float64, bool) { return r.Machine.Busy, r.Machine.Busy > 0 }
+
+func machineStolen(r *Run) (float64, bool) { return r.Machine.Stolen, r.Machine.Busy > 0 }
+
 // Median is the middle value, or the mean of the two middle ones; 0 of none. It sorts nothing of the caller's.
 func Median(values []float64) float64 {
 	if len(values) == 0 {
@@ -219,6 +226,8 @@ func (u Unit) scales() []scale {
 		return []scale{{0, 1, " s"}}
 	case MiB:
 		return []scale{{0, 1, " MiB"}}
+	case Share:
+		return []scale{{0, 0.01, " %"}}
 	default:
 		return []scale{{0, 1, ""}}
 	}

@@ -89,6 +89,7 @@ type Run struct {
 	Faults   []Fault `json:"faults,omitempty"`
 	Cost     []Cost  `json:"cost"` // one a node
 	Loader   Loader  `json:"loader"`
+	Machine  Machine `json:"machine"`
 	Checked  Checked `json:"checked"`
 }
 
@@ -151,6 +152,13 @@ type Loader struct {
 	// it was: the loader's own delay, in microseconds. Back-pressure of the system is not in it.
 	LagP99 int64 `json:"lag_p99_us"`
 	LagMax int64 `json:"lag_max_us"`
+}
+
+// Machine is how busy all processors of the machine were during the measured part. A saturated machine makes everybody late, the
+// loader too; time that the host of a virtual machine takes away does so whoever waits.
+type Machine struct {
+	Busy   float64 `json:"busy"`   // 0 to 1: share of the processor time spent on anything, stolen time included
+	Stolen float64 `json:"stolen"` // 0 to 1: share that the host spent on something else although there was work
 }
 
 // Checked is what became of the messages.
