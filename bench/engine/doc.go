@@ -23,8 +23,8 @@
 //
 // # Phases
 //
-//	create topics, open consumers and producers, [search the maximum], warm up, measure (faults are made here), drain,
-//	[read back where nothing was subscribed], close the clients, check, delete topics
+//	create topics, open consumers and producers, prime each partition, [search the maximum], warm up,
+//	measure (faults are made here), drain, [read back where nothing was subscribed], close the clients, check, delete topics
 //
 // Warm up and measured part are one schedule without a seam. A workload with a backlog has neither: its measured part is the
 // publishing. Each phase has a bound; a phase that does not end makes the run failed, not endless.

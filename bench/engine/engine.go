@@ -174,6 +174,7 @@ func (r *run) open(ctx context.Context) error {
 
 // work does everything between the opening and the closing of the clients.
 func (r *run) work(ctx context.Context) error {
+	r.prime(ctx)
 	r.offered = r.w.ProducerRate
 	if r.w.Searches() {
 		if err := r.search(ctx); err != nil {

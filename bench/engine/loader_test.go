@@ -59,7 +59,7 @@ func BenchmarkLoader(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now := r.now()
-		p.send(now, now)
+		p.send(now, now, driver.AnyPartition)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
@@ -69,7 +69,7 @@ func TestLoaderDoesNotAllocate(t *testing.T) {
 	p := r.producers[0]
 	r.meter.window.set(0, forever)
 	for range 20_000 { // the ledger grows by whole blocks
-		p.send(r.now(), r.now())
+		p.send(r.now(), r.now(), driver.AnyPartition)
 	}
-	require.Zero(t, testing.AllocsPerRun(10_000, func() { p.send(r.now(), r.now()) }))
+	require.Zero(t, testing.AllocsPerRun(10_000, func() { p.send(r.now(), r.now(), driver.AnyPartition) }))
 }

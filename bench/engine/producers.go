@@ -120,7 +120,7 @@ func (p *producer) follow(ctx context.Context, pl *plan) error {
 		if pl.rate == 0 {
 			free = intended
 		}
-		p.send(intended, max(intended, free))
+		p.send(intended, max(intended, free), driver.AnyPartition)
 		free = p.run.now()
 	}
 	return nil
@@ -129,12 +129,8 @@ func (p *producer) follow(ctx context.Context, pl *plan) error {
 // next waits until message i of a plan may be sent and returns when it was meant to be; false when the plan has ended.
 func (p *producer) next(ctx context.Context, pl *plan, pace *pacer, i int) (time.Duration, bool) {
 	if pl.rate == 0 {
-		if p.slots != nil {
-			select {
-			case p.slots <- struct{}{}:
-			case <-ctx.Done():
-				return 0, false
-			}
+		if !p.acquire(ctx) {
+			return 0, false
 		}
 		now := p.run.now()
 		if now >= pl.until && p.slots != nil {
@@ -161,15 +157,17 @@ func (p *producer) next(ctx context.Context, pl *plan, pace *pacer, i int) (time
 	return intended, true
 }
 
-// send makes one message and hands it to the driver.
-func (p *producer) send(intended, ready time.Duration) {
+// send makes one message and hands it to the driver: to a partition, or to driver.AnyPartition for the one that the workload says.
+func (p *producer) send(intended, ready time.Duration, to int32) {
 	r := p.run
 	m := p.take()
 	m.Seq = p.seq
 	p.seq++
 	m.Intended = intended
 	r.payloads.fill(m)
-	p.address(m)
+	if m.Partition, m.Key = to, nil; to == driver.AnyPartition {
+		p.address(m)
+	}
 	p.sent.Add(1)
 	if r.ledger != nil {
 		r.ledger.Sent(m.Producer, m.Seq)
@@ -185,9 +183,8 @@ func (p *producer) send(intended, ready time.Duration) {
 	p.driver.Send(r.sending, m)
 }
 
-// address chooses partition and key.
+// address chooses partition or key of a message that has none.
 func (p *producer) address(m *driver.Message) {
-	m.Partition, m.Key = driver.AnyPartition, nil
 	switch {
 	case p.run.faulty():
 		m.Partition = int32((m.Seq + uint64(p.number)) % uint64(p.run.w.PartitionsPerTopic))
