@@ -97,10 +97,12 @@ func failoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w.Faults[0].Repeat = kills
+			what := "killed (SIGKILL)"
 			if hang {
-				w.Name, w.Faults[0].Kind = "failover-hang", workload.Pause
+				w.Name, w.Faults[0].Kind, what = "failover-hang", workload.Pause, "stopped (SIGSTOP)"
 			}
+			w.Faults[0].Repeat = kills
+			w.Doc = fmt.Sprintf("The node that leads most partitions is %s %d times at %.0f messages a second, %d B", what, kills, w.ProducerRate, w.MessageSize)
 			w.Duration = w.FaultsLast() + w.Faults[0].Every
 			return m.measure(cmd, w)
 		},
