@@ -89,6 +89,8 @@ func (r *run) judge(out *results.Run) {
 	}
 	if out.Publish.Count == 0 {
 		r.notes.fail("nothing was acknowledged")
+	} else if out.PublishRate == 0 && out.DrainRate == 0 {
+		r.notes.doubt("nothing was acknowledged within the %.0f s that count, only after them: measure for longer", out.Seconds)
 	}
 	if published := r.meter.publish.counts(); published.inside == 0 && published.all > 0 {
 		r.notes.doubt("nothing was acknowledged within the measured part")

@@ -29,6 +29,8 @@ func TestVerdict(t *testing.T) {
 		"late loader":      {func(r *results.Run) { r.Loader.LagP99 = 10_001 }, results.Inconclusive},
 		"rate not reached": {func(r *results.Run) { r.PublishRate = 989 }, results.Inconclusive},
 		"nothing":          {func(r *results.Run) { r.Publish.Count = 0 }, results.Failed},
+		"nothing in time":  {func(r *results.Run) { r.Offered, r.PublishRate = 0, 0 }, results.Inconclusive},
+		"only a backlog":   {func(r *results.Run) { r.Offered, r.PublishRate, r.DrainRate = 0, 0, 1 }, results.OK},
 		"lost":             {func(r *results.Run) { r.Checked.Lost = 1 }, results.Failed},
 		"phantom":          {func(r *results.Run) { r.Checked.Phantom = 1 }, results.Failed},
 		"duplicated":       {func(r *results.Run) { r.Checked.Duplicated = 1 }, results.Failed},

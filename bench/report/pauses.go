@@ -21,7 +21,7 @@ func pauses(b results.Block, looks map[string]look) (drawing, bool) {
 	for i := range b.Columns {
 		c := &b.Columns[i]
 		for _, kind := range []pauseRow{
-			{label: c.Label, of: results.PublishPauses, shape: draw.CircleGlyph{}}, {of: results.DeliveryPauses, shape: draw.RingGlyph{}},
+			{label: c.Label, of: results.PublishPauses, shape: draw.CircleGlyph{}}, {label: c.Label, of: results.DeliveryPauses, shape: draw.RingGlyph{}},
 		} {
 			for _, r := range counting(c) {
 				for _, ms := range kind.of(r) {
@@ -44,8 +44,12 @@ func pauses(b results.Block, looks map[string]look) (drawing, bool) {
 	var names ticks
 	for i := range rows {
 		rows[i].y, rows[i].x = float64(len(rows)-i)-0.5, &x
-		names = append(names, plot.Tick{Value: rows[i].y, Label: rows[i].label})
 		p.Add(rows[i])
+		if i > 0 && rows[i].label == rows[i-1].label {
+			names[len(names)-1].Value = (rows[i-1].y + rows[i].y) / 2 // one name for both rows
+			continue
+		}
+		names = append(names, plot.Tick{Value: rows[i].y, Label: rows[i].label})
 	}
 	p.Y.Tick.Marker = names
 	d.height = max(2.6*vg.Inch, vg.Length(len(rows))*0.34*vg.Inch+1.1*vg.Inch)

@@ -49,7 +49,7 @@ func figureFor(b results.Block, chart string) string {
 
 // ratioBar is one peer under one workload.
 type ratioBar struct {
-	group string // workload; only at the first bar of it
+	group string // workload
 	look  look
 	ratio results.Ratio
 	y     vg.Length // from the top
@@ -63,17 +63,17 @@ func ratios(c results.Comparison, keyOf func(results.Block) string) (drawing, bo
 	x := logRange{floor: 1e-4}
 	first, y := "the first system", vg.Length(0)
 	for _, b := range c.Blocks {
-		group := b.Workload
+		begun := false
 		for _, col := range b.Columns {
 			cell, ok := col.Cells[keyOf(b)]
 			if !ok || cell.Ratio == nil {
 				continue
 			}
-			if group != "" {
-				y, first = y+groupGap, b.Columns[0].Label
+			if !begun {
+				y, first, begun = y+groupGap, b.Columns[0].Label, true
 			}
-			bars = append(bars, ratioBar{group: group, look: all[col.Label], ratio: *cell.Ratio, y: y + barHeight/2})
-			group, y = "", y+barHeight
+			bars = append(bars, ratioBar{group: b.Workload, look: all[col.Label], ratio: *cell.Ratio, y: y + barHeight/2})
+			y += barHeight
 			x.hold(cell.Ratio.Min)
 			x.hold(cell.Ratio.Max)
 			d.addKey(key{col.Label, all[col.Label], box})
@@ -107,10 +107,13 @@ func drawRatios(c draw.Canvas, bars []ratioBar, x *logRange, first string) {
 	p.X.Tick.Marker = x.ticks(func(v float64) string { return fmt.Sprintf("%gx", round(v)) })
 	p.X.Label.Text = fmt.Sprintf("times better; right of 1x %s is better, left of it the other", first)
 	var names ticks
-	for _, b := range bars {
-		if b.group != "" {
-			names = append(names, plot.Tick{Value: -float64(b.y), Label: b.group})
+	for from := 0; from < len(bars); {
+		to := from + 1
+		for to < len(bars) && bars[to].group == bars[from].group {
+			to++
 		}
+		names = append(names, plot.Tick{Value: -float64(bars[from].y+bars[to-1].y) / 2, Label: bars[from].group})
+		from = to
 	}
 	p.Y.Tick.Marker = names
 	p.Add(ratioBars{bars, x})

@@ -1,7 +1,6 @@
 package results
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,9 +15,10 @@ type Comparison struct {
 
 // FileMark names a file in a comparison of several.
 type FileMark struct {
-	Letter  string // "A", "B", ...; empty if there is only one file
-	Created time.Time
-	Command string
+	Letter      string // "A", "B", ...; empty if there is only one file
+	Created     time.Time
+	Command     string
+	Environment Environment
 	// NotMeasured are the systems without figures, whatever the workload.
 	NotMeasured []NotMeasured
 }
@@ -90,7 +90,7 @@ func Compare(files ...*File) Comparison {
 	c := Comparison{Files: make([]FileMark, len(files))}
 	var names []string
 	for i, f := range files {
-		c.Files[i] = FileMark{Created: f.Created, Command: f.Command, NotMeasured: f.NotMeasured}
+		c.Files[i] = FileMark{Created: f.Created, Command: f.Command, Environment: f.Environment, NotMeasured: f.NotMeasured}
 		if len(files) > 1 {
 			c.Files[i].Letter = letter(i)
 		}
@@ -115,7 +115,7 @@ func letter(i int) string {
 
 func (c Comparison) block(workload string, files []*File) Block {
 	b := Block{Workload: workload}
-	var specs []string
+	var settings settings
 	for i, f := range files {
 		columns := columnsOf(f, workload)
 		for k := range columns {
@@ -129,7 +129,8 @@ func (c Comparison) block(workload string, files []*File) Block {
 				columns[k].pair(&columns[0])
 			}
 			for _, r := range columns[k].Runs {
-				specs, b.Doc = addSpec(specs, r.Spec), docOf(r.Spec)
+				settings.add(r.Spec)
+				b.Doc = docOf(r.Spec)
 			}
 		}
 		if len(b.Columns) > 0 && len(columns) > 0 {
@@ -137,8 +138,8 @@ func (c Comparison) block(workload string, files []*File) Block {
 		}
 		b.Columns = append(b.Columns, columns...)
 	}
-	if len(specs) > 1 {
-		b.Note = "the runs had different settings of this workload"
+	if differ := settings.differ(); len(differ) > 0 {
+		b.Note = "the runs had different settings of this workload: " + strings.Join(differ, "; ")
 	}
 	return b
 }
@@ -257,31 +258,6 @@ func (f Figure) advantage(a, b float64) (float64, bool) {
 		return b / a, true
 	}
 	return a / b, true
-}
-
-// addSpec collects the different settings that a workload was run with. A setting read from a file and one still in memory are
-// equal if their JSON is.
-func addSpec(specs []string, spec any) []string {
-	var plain any
-	data, err := json.Marshal(spec)
-	if err != nil || json.Unmarshal(data, &plain) != nil {
-		return specs
-	}
-	data, err = json.Marshal(plain)
-	if err != nil || slices.Contains(specs, string(data)) {
-		return specs
-	}
-	return append(specs, string(data))
-}
-
-// docOf finds a workload's line about itself, however its settings are spelt in JSON.
-func docOf(spec any) string {
-	var named struct{ Doc string }
-	data, err := json.Marshal(spec)
-	if err != nil || json.Unmarshal(data, &named) != nil {
-		return ""
-	}
-	return named.Doc
 }
 
 // Headline is the figure that a workload is about: the drain rate of a backlog; the latency where the rate was given or well

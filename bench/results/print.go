@@ -30,22 +30,42 @@ func (c Comparison) Print(w io.Writer) error {
 			}
 		}
 	}
-	for _, f := range c.Files {
-		if f.Letter != "" {
-			out.line("[%s] %s  %s", f.Letter, f.Created.UTC().Format("2006-01-02 15:04"), f.Command)
-		}
-	}
 	if len(c.Files) > 1 {
-		out.line("The files were taken at different times: ~ marks a ratio of medians between two files. Nothing pairs their rounds.")
+		out.files(c.Files)
 	}
 	for _, b := range c.Blocks {
 		out.block(b)
 	}
 	if out.ratios {
 		out.line("")
-		out.line("Median over rounds (lowest..highest). N x: the first system is N times better, round by round; below 1 the other is.")
+		out.wrapped("", c.legend())
 	}
 	return out.err
+}
+
+// files names the files, and where each was taken.
+func (p *printer) files(files []FileMark) {
+	machines := make(map[string]bool)
+	for _, f := range files {
+		e := f.Environment
+		machine := fmt.Sprintf("%s, %d cores, %d MiB, %s", e.CPU, e.Cores, e.MemoryMiB, e.Filesystem)
+		machines[machine] = true
+		p.wrapped(fmt.Sprintf("[%s] ", f.Letter), f.Created.UTC().Format("2006-01-02 15:04 MST")+" "+f.Command)
+		p.wrapped("    ", fmt.Sprintf("trunkbench %s on %s, fdatasync %.0f us, load %.1f", e.Trunkbench, machine, e.FsyncP50us, e.LoadBefore))
+	}
+	if len(machines) > 1 {
+		p.line("The files are of different machines: what differs may be the machine.")
+	}
+}
+
+// legend says what a ratio means, and whose it is.
+func (c Comparison) legend() string {
+	if len(c.Files) == 1 {
+		return "Median over rounds (lowest..highest). N x: the first system is N times better, round by round; below 1 the other is."
+	}
+	return "Median over rounds (lowest..highest). ~N x: the first column is N times better than this one; below 1 this one is. " +
+		"It is a ratio of medians of different times: nothing pairs their rounds, and a busy hour looks like a slow system. " +
+		"N x without ~: the same, but against the first system of the same file, round by round."
 }
 
 type printer struct {

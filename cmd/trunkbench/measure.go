@@ -97,10 +97,12 @@ func failoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w.Faults[0].Repeat = kills
+			what := "killed (SIGKILL)"
 			if hang {
-				w.Name, w.Faults[0].Kind = "failover-hang", workload.Pause
+				w.Name, w.Faults[0].Kind, what = "failover-hang", workload.Pause, "stopped (SIGSTOP)"
 			}
+			w.Faults[0].Repeat = kills
+			w.Doc = fmt.Sprintf("The node that leads most partitions is %s %d times at %.0f messages a second, %d B", what, kills, w.ProducerRate, w.MessageSize)
 			w.Duration = w.FaultsLast() + w.Faults[0].Every
 			return m.measure(cmd, w)
 		},
@@ -171,12 +173,8 @@ func (m *measuring) leave(w io.Writer, file *results.File) error {
 	if err := file.Write(filepath.Join(m.out, "results.json")); err != nil {
 		return err
 	}
-	page := filepath.Join(m.out, "report.html")
-	if err := writeReport(page, filepath.Join(m.out, "plots"), []*results.File{file}); err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "\nresults: %s\nreport:  %s\n", filepath.Join(m.out, "results.json"), page)
-	return nil
+	fmt.Fprintf(w, "\nresults: %s", filepath.Join(m.out, "results.json"))
+	return leaveReport(w, filepath.Join(m.out, "report.html"), filepath.Join(m.out, "plots"), []*results.File{file})
 }
 
 // broken returns an error if a run broke a promise: the command then fails, whatever else was measured.
@@ -203,22 +201,33 @@ func commandLine(cmd *cobra.Command) string {
 	return strings.Join(words, " ")
 }
 
-func writeReport(page, plots string, files []*results.File) error {
-	f, err := os.Create(page)
+// leaveReport writes the page and the plots, those of them that are wanted, and says where they are.
+func leaveReport(w io.Writer, page, plots string, files []*results.File) error {
+	if page != "" {
+		if err := writePage(page, files); err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\nreport:  %s\n", page)
+	}
+	if plots == "" {
+		return nil
+	}
+	paths, err := report.PNGs(plots, files)
+	if err == nil {
+		fmt.Fprintf(w, "plots:   %d in %s\n", len(paths), plots)
+	}
+	return err
+}
+
+func writePage(path string, files []*results.File) error {
+	f, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	if err := errors.Join(report.HTML(f, files), f.Close()); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	if plots == "" {
-		return nil
-	}
-	if err := os.MkdirAll(plots, 0o755); err != nil {
-		return fmt.Errorf("plots: %w", err)
-	}
-	_, err = report.PNGs(plots, files)
-	return err
+	return nil
 }
 
 // live shows how it goes, a line a second.

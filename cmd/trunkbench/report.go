@@ -39,16 +39,14 @@ taken at different times.`,
 			if readme != "" {
 				return spliceReadme(readme, files)
 			}
-			if page != "" {
-				if err := writeReport(page, plots, files); err != nil {
-					return err
-				}
+			if err := results.Compare(files...).Print(cmd.OutOrStdout()); err != nil {
+				return err
 			}
-			return results.Compare(files...).Print(cmd.OutOrStdout())
+			return leaveReport(cmd.OutOrStdout(), page, plots, files)
 		},
 	}
 	cmd.Flags().StringVar(&page, "html", "", "write the report to this file")
-	cmd.Flags().StringVar(&plots, "plots", "", "with --html: write each plot as PNG into this directory")
+	cmd.Flags().StringVar(&plots, "plots", "", "write each plot as PNG into this directory")
 	cmd.Flags().StringVar(&readme, "readme", "", "replace the figures in this file, between its how-fast marks")
 	return cmd
 }

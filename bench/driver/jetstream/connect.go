@@ -22,6 +22,8 @@ func steady(name string) []nats.Option {
 		nats.MaxPingsOutstanding(2),
 		nats.FlusherTimeout(2 * time.Second),
 		nats.Timeout(time.Second),
+		// Without a handler the library prints every broken connection; the messages that it concerns are answered with the error.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 }
 
