@@ -46,7 +46,7 @@ func browse(t *testing.T, page, downloads string) *browser {
 	// It is asked to end before the test's context would kill it without its children.
 	b.start(exec.CommandContext(context.WithoutCancel(t.Context()), program, append(browserFlags, "--user-data-dir="+t.TempDir())...))
 	var target struct{ TargetID string }
-	b.call("Browser.setDownloadBehavior", map[string]any{"behavior": "allow", "downloadPath": downloads}, nil)
+	b.call("Browser.setDownloadBehavior", map[string]any{"behavior": "allow", "downloadPath": downloads}, nil) //nolint:misspell // the protocol's own word
 	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var attached struct{ SessionID string }
 	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
