@@ -1,0 +1,2 @@
+// Package journaltest checks Raft log storages from outside.
+package journaltest
