@@ -72,7 +72,7 @@ var snapshotCases = []contractCase{
 		r.twice(func() {
 			r.is(one, Replica{State: st, Snapshot: pb.Snapshot{Index: 6, Term: 1}, Entries: entries(7, 10, 1)})
 		})
-		r.saveEntries(one, entries(9, 9, 2)...)
+		r.save(with(one, pb.State{}, pb.Snapshot{}, entries(9, 9, 2)...))
 		r.saveSnapshots(with(one, pb.State{}, pb.Snapshot{Index: 8, Term: 1}))
 		r.twice(func() {
 			got, err := look(r.db, one)

@@ -60,6 +60,7 @@ var stateCases = []contractCase{
 		})
 	}},
 	{"StateIsUpdated", func(r *rig) {
+		r.save(with(one, pb.State{Term: 1}, pb.Snapshot{}, entries(1, 9, 1)...))
 		for _, st := range []pb.State{
 			{Term: 2}, {Term: 2, Vote: 3}, {Term: 2, Vote: 3, Commit: 7}, {Term: 3, Vote: 0, Commit: 7}, {Term: 3, Vote: 9, Commit: 8},
 		} {
@@ -67,7 +68,7 @@ var stateCases = []contractCase{
 			r.twice(func() {
 				rs := r.state(one, 0)
 				require.Equal(r, st, rs.State)
-				require.Zero(r, rs.EntryCount)
+				require.EqualValues(r, 9, rs.EntryCount)
 			})
 		}
 	}},
@@ -91,8 +92,10 @@ var stateCases = []contractCase{
 	}},
 	{"StatesOfReplicasAreTheirOwn", func(r *rig) {
 		st := func(n uint64) pb.State { return pb.State{Term: n, Vote: n + 1, Commit: n + 2} }
-		r.save(with(one, st(1), pb.Snapshot{}), with(two, st(2), pb.Snapshot{}), with(three, st(3), pb.Snapshot{}))
-		r.save(with(other, st(4), pb.Snapshot{}))
+		log := entries(1, 6, 1)
+		r.save(with(one, st(1), pb.Snapshot{}, log...), with(two, st(2), pb.Snapshot{}, log...))
+		r.save(with(three, st(3), pb.Snapshot{}, log...))
+		r.save(with(other, st(4), pb.Snapshot{}, log...))
 		r.twice(func() {
 			for i, info := range []raftio.NodeInfo{one, two, three, other} {
 				require.Equal(r, st(uint64(i+1)), r.state(info, 0).State)
