@@ -26,9 +26,16 @@ func newMem(t testing.TB) *storefs.Mem {
 	return m
 }
 
-func open(t testing.TB, fs storefs.FS) *Journal {
+func open(t testing.TB, fs storefs.FS) *Journal { return openWith(t, small(fs)) }
+
+// openRoomy opens a journal whose first file is so large that no second one is prepared.
+func openRoomy(t testing.TB, fs storefs.FS) *Journal {
+	return openWith(t, Options{FS: fs, FileBytes: 256 << 10, CacheBytes: minCacheBytes})
+}
+
+func openWith(t testing.TB, opts Options) *Journal {
 	t.Helper()
-	j, err := Open(testDir, 1, small(fs))
+	j, err := Open(testDir, 1, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = j.Close() })
 	return j

@@ -62,7 +62,7 @@ func (w *wal) untidy() bool {
 		live += f.live
 	}
 	oldest, full := w.files[0], w.j.opts.FileBytes
-	return oldest.live == 0 || total > 2*live+full || len(w.files) > manyFiles && oldest.size < full
+	return oldest.live == 0 || total > 2*live+2*full || len(w.files) > manyFiles && oldest.size < full
 }
 
 // reclaim copies forward what is live in the oldest file and gives the file up. Only the oldest can go: a later one
