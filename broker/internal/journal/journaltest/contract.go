@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -52,6 +53,43 @@ func Run(t *testing.T, s Subject) {
 		t.Run(c.name, func(t *testing.T) { runCase(t, s, c) })
 	}
 }
+
+// Failing returns the cases that a LogDB fails, by name: for those who plant a fault, to see that it is found. The
+// cases that take concurrency to find something are tried only when all others pass.
+func Failing(s Subject) []string {
+	var failed []string
+	for _, cases := range [][]contractCase{contract()[:len(contract())-len(concurrentCases)], concurrentCases} {
+		for _, c := range cases {
+			if fails(s, c) {
+				failed = append(failed, c.name)
+			}
+		}
+		if len(failed) > 0 {
+			break
+		}
+	}
+	return failed
+}
+
+func fails(s Subject, c contractCase) bool {
+	var v verdict
+	done := make(chan struct{})
+	go func() { // FailNow ends it
+		defer close(done)
+		defer func() { v.failed = recover() != nil || v.failed }()
+		runCase(&v, s, c)
+	}()
+	<-done
+	return v.failed
+}
+
+// verdict is a T that only knows whether it failed.
+type verdict struct{ failed bool }
+
+func (v *verdict) Helper()               {}
+func (v *verdict) Logf(string, ...any)   {}
+func (v *verdict) Errorf(string, ...any) { v.failed = true }
+func (v *verdict) FailNow()              { v.failed = true; runtime.Goexit() }
 
 func runCase(t T, s Subject, c contractCase) {
 	r := &rig{T: t, subject: s, open: s.Fresh()}

@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -36,11 +37,18 @@ type crowd struct {
 
 func (c *crowd) start(f func() error) {
 	c.wg.Go(func() {
-		if err := f(); err != nil {
-			c.mu.Lock()
-			c.failed = append(c.failed, err)
-			c.mu.Unlock()
-		}
+		err := errors.New("it panicked")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("%w: %v", err, p)
+			}
+			if err != nil {
+				c.mu.Lock()
+				c.failed = append(c.failed, err)
+				c.mu.Unlock()
+			}
+		}()
+		err = f()
 	})
 }
 

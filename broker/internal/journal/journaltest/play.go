@@ -135,6 +135,9 @@ func (p *play) iterate(info raftio.NodeInfo) error {
 	if err == nil {
 		err = differLimited(limited{want, size}, limited{got, gotSize}, maxSize)
 	}
+	for _, e := range got { // it is the caller's
+		clear(e.Cmd)
+	}
 	if err == nil && r.RemovedTo > 0 && !p.fresh {
 		got, _, err = p.db.IterateEntries(nil, 0, info.ShardID, info.ReplicaID, r.RemovedTo, high, maxSize)
 		if err == nil && len(got) > 0 {

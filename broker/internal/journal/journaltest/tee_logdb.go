@@ -72,7 +72,13 @@ func (t *tee) IterateEntries(ents []pb.Entry, size, shard, replica, low, high, m
 	l, err := answer(t, call, raftio.GetNodeInfo(shard, replica), func(db raftio.ILogDB) (limited, error) {
 		got, n, err := db.IterateEntries(slices.Clip(ents), size, shard, replica, low, high, maxSize)
 		return limited{got, n}, err
-	}, func(a, b limited) error { return differLimited(a, b, maxSize) })
+	}, func(a, b limited) error {
+		err := differLimited(a, b, maxSize)
+		for _, e := range b.ents[min(len(ents), len(b.ents)):] {
+			clear(e.Cmd) // the caller gets A's, and may do anything with it
+		}
+		return err
+	})
 	return l.ents, l.size, err
 }
 
