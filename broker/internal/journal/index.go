@@ -80,7 +80,6 @@ func (ix *index) put(rec *record) {
 	case recordRelocated:
 		if e := rec.extent(); e.last > r.compactedTo {
 			r.log.overlay(e)
-			r.log.dropTo(r.compactedTo) // what e left over of an extent that began below it
 		}
 	case recordState:
 		r.state, r.stateDirty = rec.state, false
@@ -92,6 +91,7 @@ func (ix *index) put(rec *record) {
 		r.compactTo(rec.index)
 		r.compactDirty = r.compactedTo > rec.index
 	}
+	r.log.dropTo(r.compactedTo) // of an extent that reached above it, what is below may be all that is left
 	switch rec.typ {
 	case recordState, recordSnapshot, recordBootstrap:
 		r.move(rec.typ, place{rec.file, recordHeaderBytes + int64(rec.length)})

@@ -49,8 +49,11 @@ func (w *wal) stopping() bool {
 	}
 }
 
-// untidy reports whether the oldest file is worth reclaiming.
+// untidy reports whether the oldest file is worth reclaiming. The WAL is locked because records that were written and
+// are not in the index yet, in a file that is not the current one any more, must not be taken for dead.
 func (w *wal) untidy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.index.mu.RLock()
 	defer w.index.mu.RUnlock()
 	if len(w.files) < 2 {
@@ -68,10 +71,7 @@ func (w *wal) untidy() bool {
 // reclaim copies forward what is live in the oldest file and gives the file up. Only the oldest can go: a later one
 // holds truncations and removals of what is in those before it.
 func (w *wal) reclaim() error {
-	w.index.mu.RLock()
-	oldest := w.files[0] // only this goroutine removes files
-	w.index.mu.RUnlock()
-	work := w.liveIn(oldest)
+	oldest, work := w.liveInOldest()
 	for len(work) > 0 {
 		n := chunk(work)
 		if err := w.relocate(oldest, work[:n]); err != nil {
@@ -96,11 +96,14 @@ type item struct {
 	bytes  int64
 }
 
-// liveIn lists what is live in f, which is not written any more: the list can only become shorter.
-func (w *wal) liveIn(f *file) []item {
+// liveInOldest lists what is live in the oldest file. It is not written any more, so the list can only become shorter;
+// the WAL is locked for the same reason as in untidy.
+func (w *wal) liveInOldest() (f *file, work []item) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.index.mu.RLock()
 	defer w.index.mu.RUnlock()
-	var work []item
+	f = w.files[0]
 	for node, r := range w.index.replicas {
 		for typ := range r.newest {
 			if p := r.newest[typ]; p.file == f {
@@ -113,7 +116,7 @@ func (w *wal) liveIn(f *file) []item {
 			}
 		}
 	}
-	return work
+	return f, work
 }
 
 // chunk returns how many items go into one round, at least one.
@@ -241,17 +244,23 @@ func (w *wal) forget(f *file) error {
 	return nil
 }
 
-// dispose makes f a spare file, or deletes it. Its removal is durable before another file can be removed.
+// dispose makes f a spare file, or deletes it. Its removal is durable before another file can be removed, and before its
+// bytes can be used again.
 func (w *wal) dispose(f *file) error {
-	unread := f.retire()
-	if unread && w.spares.wants(f.size, w.j.opts.FileBytes) {
-		spare := &file{id: f.id, path: filepath.Join(w.dir, fmt.Sprintf("%s%016x", sparePrefix, f.id)), size: f.size}
+	var spare *file
+	if unread := f.retire(); unread && w.spares.wants(f.size, w.j.opts.FileBytes) {
+		spare = &file{id: f.id, path: filepath.Join(w.dir, fmt.Sprintf("%s%016x", sparePrefix, f.id)), size: f.size}
 		if err := w.fs.Rename(f.path, spare.path); err != nil {
 			return err
 		}
-		w.spares.put(spare)
 	} else if err := w.fs.Remove(f.path); err != nil {
 		return err
 	}
-	return w.fs.SyncDir(w.dir)
+	if err := w.fs.SyncDir(w.dir); err != nil {
+		return err
+	}
+	if spare != nil {
+		w.spares.put(spare)
+	}
+	return nil
 }

@@ -57,6 +57,7 @@ func (r *recovery) list() error {
 	if err != nil {
 		return fmt.Errorf("journal: open: %w", err)
 	}
+	var spares []*file
 	for _, e := range entries {
 		path := filepath.Join(r.w.dir, e.Name())
 		if strings.HasPrefix(e.Name(), newPrefix) {
@@ -70,30 +71,43 @@ func (r *recovery) list() error {
 			continue
 		}
 		r.lastID = max(r.lastID, id)
-		f := &file{id: id, path: path}
-		if spare {
-			if err := r.addSpare(f); err != nil {
-				return fmt.Errorf("journal: open: %w", err)
-			}
-			continue
-		}
-		if err := r.add(f); err != nil {
+		if f := (&file{id: id, path: path}); spare {
+			spares = append(spares, f)
+		} else if err := r.add(f); err != nil {
 			return err
 		}
 	}
 	slices.SortFunc(r.files, func(a, b found) int { return cmp.Compare(a.id, b.id) })
+	for _, f := range spares {
+		if err := r.addSpare(f); err != nil {
+			return fmt.Errorf("journal: open: %w", err)
+		}
+	}
 	return nil
 }
 
-// addSpare keeps f for later use, or deletes it.
+// addSpare keeps f for later use, or takes its name away. A crash in the middle of a renaming may have left a file under
+// its old and its new name, on file systems that do not do it in one step; a spare name must not be one of them.
 func (r *recovery) addSpare(f *file) error {
-	info, err := r.w.fs.Stat(f.path)
-	if err != nil {
-		return err
-	}
-	if f.size = info.Size(); r.w.spares.wants(f.size, r.w.j.opts.FileBytes) {
-		r.w.spares.put(f)
-		return nil
+	if !slices.ContainsFunc(r.files, func(other found) bool { return other.id == f.id }) {
+		file, err := r.w.fs.Open(f.path)
+		if err != nil {
+			return err
+		}
+		b := make([]byte, fileHeaderBytes)
+		_, rerr := file.ReadAt(b, 0)
+		h, herr := parseFileHeader(b)
+		f.size, err = file.Size()
+		if cerr := file.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+		if rerr == nil && herr == nil && h.id == f.id && r.w.spares.wants(f.size, r.w.j.opts.FileBytes) {
+			r.w.spares.put(f)
+			return nil
+		}
 	}
 	return r.w.fs.Remove(f.path)
 }
