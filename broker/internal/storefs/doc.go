@@ -7,7 +7,7 @@
 //
 // What is durable, on a real disk and in Mem alike:
 //
-//	Inv1  the bytes of a file, and its length, once its Sync returned without error;
+//	Inv1  the bytes of a file, and its length, once its Sync or Datasync returned without error;
 //	Inv2  the names in a directory (created, renamed, removed) once SyncDir of that directory did;
 //	Inv3  everything else may be there after a crash, in whole or in part, in any order.
 //

@@ -18,6 +18,8 @@ const (
 	OpWrite     Op = "write"
 	OpTruncate  Op = "truncate"
 	OpSync      Op = "sync"
+	OpDatasync  Op = "datasync"
+	OpReserve   Op = "reserve"
 	OpWriteback Op = "writeback"
 	OpClose     Op = "close"
 )
@@ -148,6 +150,20 @@ func (f *faultyFile) Sync() error {
 		return err
 	}
 	return f.File.Sync()
+}
+
+func (f *faultyFile) Datasync() error {
+	if err := f.hook(OpDatasync, f.name); err != nil {
+		return err
+	}
+	return f.File.Datasync()
+}
+
+func (f *faultyFile) Reserve(size int64) error {
+	if err := f.hook(OpReserve, f.name); err != nil {
+		return err
+	}
+	return f.File.Reserve(size)
 }
 
 func (f *faultyFile) StartWriteback(off, n int64) error {

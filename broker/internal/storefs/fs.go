@@ -41,6 +41,12 @@ type File interface {
 	Size() (int64, error)
 	// Sync makes bytes and length durable.
 	Sync() error
+	// Datasync makes the bytes durable, and the length if it is needed to read them back. Times and other
+	// attributes may stay behind, which saves the file system's journal a write for bytes that overwrite others.
+	Datasync() error
+	// Reserve takes disk space for the first size bytes, so that writing them cannot find the disk full, and makes
+	// the file that long if it is shorter; new bytes are zero. Where the file system cannot, only the length grows.
+	Reserve(size int64) error
 	// StartWriteback asks the kernel to begin to write n bytes from off on to the disk, without waiting for
 	// them and without any promise. It keeps dirty pages few, so that a later Sync is short.
 	StartWriteback(off, n int64) error

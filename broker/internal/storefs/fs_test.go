@@ -159,6 +159,26 @@ func TestDirectories(t *testing.T) {
 	})
 }
 
+func TestReserve(t *testing.T) {
+	each(t, func(t *testing.T, fsys FS, dir string) {
+		name := filepath.Join(dir, "f")
+		f, err := fsys.Create(name)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte("abc"), 0)
+		require.NoError(t, err)
+		require.NoError(t, f.Reserve(2), "it never shortens")
+		require.Equal(t, "abc", content(t, fsys, name))
+		require.NoError(t, f.Reserve(0))
+		require.NoError(t, f.Reserve(5))
+		require.Equal(t, "abc\x00\x00", content(t, fsys, name))
+		require.Error(t, f.Reserve(-1))
+		require.NoError(t, f.Datasync())
+		require.NoError(t, f.Close())
+		require.Error(t, f.Datasync())
+		require.Error(t, f.Reserve(9))
+	})
+}
+
 func TestReadFileLimit(t *testing.T) {
 	each(t, func(t *testing.T, fsys FS, dir string) {
 		name := filepath.Join(dir, "f")
@@ -189,7 +209,7 @@ func TestFreeBytes(t *testing.T) {
 func TestFaults(t *testing.T) {
 	boom := errors.New("boom")
 	for _, op := range []Op{OpOpen, OpMkdir, OpRemove, OpRename, OpReadDir, OpStat, OpSyncDir, OpRead, OpWrite, OpTruncate,
-		OpSync, OpWriteback, OpClose} {
+		OpSync, OpDatasync, OpReserve, OpWriteback, OpClose} {
 		m := NewMem()
 		require.NoError(t, m.MkdirAll("/d"))
 		require.NoError(t, WriteFileAtomic(m, "/d/f", []byte("old!")))
@@ -209,7 +229,8 @@ func TestFaults(t *testing.T) {
 			_, wrote := file.Write([]byte("new!"))
 			_, wroteAt := file.WriteAt([]byte("new!"), 0)
 			_, read := file.ReadAt(make([]byte, 1), 0)
-			err = errors.Join(wrote, wroteAt, read, file.Truncate(4), file.StartWriteback(0, 4), file.Sync(), file.Close())
+			err = errors.Join(wrote, wroteAt, read, file.Truncate(4), file.StartWriteback(0, 4), file.Sync(),
+				file.Datasync(), file.Reserve(4), file.Close())
 			_, stat := f.Stat("/d/f")
 			_, list := f.ReadDir("/d")
 			return errors.Join(err, stat, list, f.MkdirAll("/d/e"), f.SyncDir("/d"), f.Rename("/d/f", "/d/g"), f.Remove("/d/g"))

@@ -130,6 +130,25 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
+// Datasync implements File; like Sync, but that a power cut never shows the difference.
+func (f *memFile) Datasync() error { return f.Sync() }
+
+// Reserve implements File.
+func (f *memFile) Reserve(size int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if err := f.check("reserve", true); err != nil {
+		return err
+	}
+	if size < 0 {
+		return memError("reserve", f.name, fs.ErrInvalid)
+	}
+	if int(size) > len(f.n.data) {
+		f.n.resize(int(size))
+	}
+	return nil
+}
+
 // StartWriteback implements File; it changes nothing that a crash could show beyond what CrashClone does anyway.
 func (f *memFile) StartWriteback(int64, int64) error {
 	f.m.mu.Lock()

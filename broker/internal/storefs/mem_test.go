@@ -127,3 +127,15 @@ func TestWriteFileAtomicSurvivesCrashes(t *testing.T) {
 	require.Len(t, seen, 2)
 	require.Equal(t, "new one", content(t, m.CrashClone(nil), "f"))
 }
+
+func TestDatasyncSurvivesCrashes(t *testing.T) {
+	m := NewMem()
+	require.NoError(t, WriteFileAtomic(m, "f", []byte("0123")))
+	f, err := m.OpenFile("f", os.O_RDWR)
+	require.NoError(t, err)
+	require.NoError(t, f.Reserve(6))
+	write(t, f, 0, []byte("ab"))
+	require.Equal(t, "0123", content(t, m.CrashClone(nil), "f"))
+	require.NoError(t, f.Datasync())
+	require.Equal(t, "ab23\x00\x00", content(t, m.CrashClone(nil), "f"))
+}

@@ -59,4 +59,16 @@ func (f osFile) Size() (int64, error) {
 	return st.Size(), nil
 }
 
+func (f osFile) Datasync() error          { return datasync(f.File) }
+func (f osFile) Reserve(size int64) error { return reserve(f.File, size) }
+
 func (f osFile) StartWriteback(off, n int64) error { return startWriteback(f.File, off, n) }
+
+// lengthen makes f at least size bytes long.
+func lengthen(f *os.File, size int64) error {
+	st, err := f.Stat()
+	if err != nil || (st.Size() >= size && size >= 0) {
+		return err
+	}
+	return f.Truncate(size)
+}

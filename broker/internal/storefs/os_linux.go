@@ -21,6 +21,34 @@ func startWriteback(f *os.File, off, n int64) error {
 	return os.NewSyscallError("sync_file_range", err)
 }
 
+// datasync is fdatasync. A signal does not interrupt it halfway: it is then begun again, which is no retry of a
+// failed one.
+func datasync(f *os.File) error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if err == nil || !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("fdatasync", err)
+		}
+	}
+}
+
+// reserve is fallocate. File systems without it only get the length.
+func reserve(f *os.File, size int64) error {
+	for size > 0 {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
+			return lengthen(f, size)
+		default:
+			return os.NewSyscallError("fallocate", err)
+		}
+	}
+	return lengthen(f, size)
+}
+
 // FreeBytes returns how many bytes an ordinary user may still write to the file system that holds dir.
 func FreeBytes(dir string) (uint64, error) {
 	var st unix.Statfs_t

@@ -11,6 +11,12 @@ import (
 // startWriteback has no counterpart outside Linux.
 func startWriteback(*os.File, int64, int64) error { return nil }
 
+// datasync has no counterpart everywhere; Sync promises more.
+func datasync(f *os.File) error { return f.Sync() }
+
+// reserve has no counterpart outside Linux.
+func reserve(f *os.File, size int64) error { return lengthen(f, size) }
+
 // FreeBytes returns how many bytes an ordinary user may still write to the file system that holds dir.
 func FreeBytes(dir string) (uint64, error) {
 	var st unix.Statfs_t

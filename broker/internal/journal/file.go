@@ -1,0 +1,127 @@
+package journal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/trunkline/trunkline/broker/internal/storefs"
+)
+
+const (
+	fileSuffix  = ".wal"
+	sparePrefix = "spare-"
+	newPrefix   = "new-"  // being prepared
+	fillBytes   = 1 << 20 // zeros are written in pieces of it
+)
+
+// file is one file of a WAL, or a spare one.
+type file struct {
+	id   uint64
+	path string
+	f    storefs.File
+	size int64 // rounds begin below it
+	live int64 // bytes of records that are needed; guarded by the index
+
+	pins   atomic.Int32 // reads in progress; taken under the index's lock while a record in the file is live
+	dead   atomic.Bool  // no record in it is needed: whoever drops the last pin closes it
+	closed sync.Once
+}
+
+func (f *file) unpin() {
+	if f.pins.Add(-1) == 0 && f.dead.Load() {
+		f.close()
+	}
+}
+
+// retire says that no pin will be taken any more, and reports whether there is none.
+func (f *file) retire() bool {
+	f.dead.Store(true)
+	if f.pins.Load() > 0 {
+		return false
+	}
+	f.close()
+	return true
+}
+
+// close closes the file, which has nothing left to be written: an error says nothing about what is durable.
+func (f *file) close() { f.closed.Do(func() { _ = f.f.Close() }) }
+
+func fileName(dir string, id uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x%s", id, fileSuffix))
+}
+
+// parseFileName reads the id from NNNN.wal and spare-NNNN.
+func parseFileName(name string) (id uint64, spare, ok bool) {
+	digits, isFile := strings.CutSuffix(name, fileSuffix)
+	if !isFile {
+		if digits, spare = strings.CutPrefix(name, sparePrefix); !spare {
+			return 0, false, false
+		}
+	}
+	id, err := strconv.ParseUint(digits, 16, 64)
+	return id, spare, err == nil && len(digits) == 16
+}
+
+// newFile makes a file that is ready for rounds and durable under its name. Every one of its bytes was written
+// before, so that overwriting it changes nothing but bytes. stop, when closed, ends a long preparation.
+func newFile(fs storefs.FS, dir string, h fileHeader, size int64, spare *file, stop <-chan struct{}) (*file, error) {
+	n := &file{id: h.id, path: fileName(dir, h.id), size: size}
+	source := filepath.Join(dir, fmt.Sprintf("%s%016x", newPrefix, h.id))
+	flag := os.O_RDWR | os.O_CREATE | os.O_TRUNC
+	if spare != nil {
+		source, flag, n.size = spare.path, os.O_RDWR, spare.size
+	}
+	f, err := fs.OpenFile(source, flag)
+	if err != nil {
+		return nil, err
+	}
+	n.f = f
+	if spare == nil {
+		err = fill(f, size, stop)
+	}
+	if err == nil {
+		_, err = f.WriteAt(h.appendTo(nil), 0)
+	}
+	if err == nil {
+		err = f.Datasync()
+	}
+	if err == nil {
+		err = fs.Rename(source, n.path)
+	}
+	if err == nil {
+		err = fs.SyncDir(dir)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// fill writes zeros over size bytes.
+func fill(f storefs.File, size int64, stop <-chan struct{}) error {
+	if err := f.Reserve(size); err != nil {
+		return err
+	}
+	zeros := make([]byte, min(size, fillBytes))
+	for off := int64(0); off < size; off += int64(len(zeros)) {
+		select {
+		case <-stop:
+			return ErrClosed
+		default:
+		}
+		zeros = zeros[:min(int64(len(zeros)), size-off)]
+		if _, err := f.WriteAt(zeros, off); err != nil {
+			return err
+		}
+		if err := f.StartWriteback(off, int64(len(zeros))); err != nil { // else the sync is one long burst
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,21 @@
+package journaltest_test
+
+import (
+	"testing"
+
+	"github.com/lni/dragonboat/v4/raftio"
+
+	"github.com/trunkline/trunkline/broker/internal/journal/journaltest"
+)
+
+// model is the model as a subject: it lives on when it is closed.
+func model() journaltest.Subject {
+	return journaltest.Subject{Fresh: func() journaltest.Open {
+		m := &journaltest.Model{}
+		return func() (raftio.ILogDB, error) { return m, nil }
+	}}
+}
+
+func TestModelKeepsTheContract(t *testing.T) { journaltest.Run(t, model()) }
+
+func TestTanKeepsTheContract(t *testing.T) { journaltest.Run(t, journaltest.Tan()) }

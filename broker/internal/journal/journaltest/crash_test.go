@@ -1,0 +1,53 @@
+package journaltest_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/lni/dragonboat/v4/raftio"
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/broker/internal/journal"
+	"github.com/trunkline/trunkline/broker/internal/journal/journaltest"
+	"github.com/trunkline/trunkline/broker/internal/storefs"
+)
+
+func openJournal(fs storefs.FS) (raftio.ILogDB, error) {
+	return journal.Open("journal", journaltest.Workers, small(fs))
+}
+
+// seeds runs a test with some seeds, or with others if the environment says so, JOURNALTEST_SEEDS=from-to, and then
+// thoroughly.
+func seeds(t *testing.T, n int, test func(t *testing.T, seed uint64, thorough bool)) {
+	from, to := 1, n
+	s := os.Getenv("JOURNALTEST_SEEDS")
+	if s != "" {
+		_, err := fmt.Sscanf(s, "%d-%d", &from, &to)
+		require.NoError(t, err)
+	}
+	for seed := from; seed <= to; seed++ {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) { test(t, uint64(seed), s != "") })
+	}
+}
+
+func TestJournalCrashes(t *testing.T) {
+	seeds(t, 2, func(t *testing.T, seed uint64, thorough bool) {
+		plan := journaltest.CrashPlan{Seed: seed, Steps: 20, Sparse: 40}
+		if thorough {
+			plan.Steps, plan.Sparse = 60, 6
+		}
+		require.NoError(t, journaltest.Crashes(openJournal, plan))
+	})
+}
+
+func TestJournalFaults(t *testing.T) {
+	seeds(t, 2, func(t *testing.T, seed uint64, thorough bool) {
+		steps := 25
+		if thorough {
+			steps = 60
+		}
+		require.NoError(t, journaltest.Faults(openJournal, seed, steps))
+	})
+}

@@ -1,0 +1,25 @@
+package journaltest_test
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/trunkline/trunkline/broker/internal/journal/journaltest"
+)
+
+// histories plays random histories, and shrinks one that fails.
+func histories(t *testing.T, s journaltest.Subject) {
+	rapid.Check(t, func(t *rapid.T) {
+		dice := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "dice") }
+		if err := journaltest.Play(s, dice, rapid.IntRange(1, 80).Draw(t, "steps")); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestHistoriesOfModel(t *testing.T) { histories(t, model()) }
+
+func TestHistoriesOfTan(t *testing.T) { histories(t, journaltest.Tan()) }
+
+func TestHistoriesOfJournal(t *testing.T) { histories(t, onMem(small)) }
