@@ -25,10 +25,11 @@ const (
 	FirstPartitionShard uint64 = 16
 )
 
-// Worker counts of the NodeHost. execShards and the LogDB's shard count are frozen in a data directory by its first
-// start and must divide one another; more workers isolate shards from a slow fsync, fewer batch better.
+// Worker counts of the NodeHost. execShards is frozen in a data directory by its first start. Each step worker has a write-ahead
+// log of its own: more of them fsync side by side, one puts all partitions into the same fsync. On two cores and one disk, 256 B
+// from four producers: 76 and 75 k messages a second with 1, 58 and 62 with 2, 40 and 47 with 4, in turns.
 const (
-	execShards     = 4
+	execShards     = 1
 	applyShards    = 4
 	snapshotShards = 4
 	closeShards    = 4

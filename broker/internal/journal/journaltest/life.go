@@ -76,10 +76,11 @@ func newLife(open OpenOn, mem *storefs.Mem, before past, seed uint64, hook func(
 	}
 	if before == nil {
 		l.seen = past{}
-		l.each(func(info raftio.NodeInfo) error {
-			l.seen[info] = versions{{Replica: &Replica{}}}
-			return nil
-		})
+		for _, t := range l.teams {
+			for _, info := range t.infos {
+				l.seen[info] = versions{{Replica: &Replica{}}}
+			}
+		}
 	}
 	return l
 }

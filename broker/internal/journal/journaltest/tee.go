@@ -182,7 +182,7 @@ func (t *tee) errors(call string, a, b error) {
 		return nil
 	}
 	if x, y := kind(a), kind(b); fmt.Sprint(x) != fmt.Sprint(y) {
-		panic(&Disagreement{call, a, b, fmt.Errorf("%v and %v", x, y)})
+		panic(&Disagreement{call, a, b, errors.New(fmt.Sprint(x, " and ", y))})
 	}
 }
 
