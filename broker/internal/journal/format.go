@@ -145,7 +145,7 @@ func (h *roundHeader) checksum(b []byte) uint32 {
 // size is what the round takes of a file.
 func (h *roundHeader) size() int64 { return padded(roundHeaderBytes + int64(h.payload)) }
 
-// recordsSize is what must be there to check the header.
+// headersSize is what must be there to check the header.
 func (h *roundHeader) headersSize() int64 {
 	return roundHeaderBytes + int64(h.records)*recordHeaderBytes
 }

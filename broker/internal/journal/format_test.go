@@ -92,7 +92,6 @@ func TestArena(t *testing.T) {
 	require.False(t, ok)
 }
 
-// TestExtents compares overlay, truncation and dropping with a map from entry to place.
 func TestOverlay(t *testing.T) {
 	f := &file{}
 	ext := func(first, last uint64, at int64) extent {

@@ -22,9 +22,10 @@ type CorruptionError struct {
 
 // Error implements error.
 func (e *CorruptionError) Error() string {
-	return fmt.Sprintf("journal: %s is damaged at byte %d: %s; votes and acknowledged entries may be lost, so this "+
-		"broker must not start on it: replace the disk if it is to blame, then remove the broker from the cluster and "+
-		"add it again with an empty data directory", e.File, e.Offset, e.Reason)
+	return fmt.Sprintf("journal: %s is damaged at byte %d: %s; what this broker voted and acknowledged may be lost, so "+
+		"it must not go on: leave it stopped, the others serve with one replica less; look at the disk, and start it "+
+		"again only if the directory can be brought back as it was when the broker last ran",
+		e.File, e.Offset, e.Reason)
 }
 
 // Options tunes a Journal. The zero value of a field means its default.

@@ -3,6 +3,8 @@ package journal
 import (
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 
 	"github.com/lni/dragonboat/v4/raftio"
 	pb "github.com/lni/dragonboat/v4/raftpb"
@@ -157,12 +159,26 @@ func (q *query) read(e *extent) (done bool, err error) {
 		}
 	}
 	q.w.j.metrics.fileReads.Inc()
-	body, err := e.load(make([]byte, e.length))
-	if err != nil {
-		return false, err
-	}
-	return q.take(e, body)
+	return q.readFile(e)
 }
+
+func (q *query) readFile(e *extent) (done bool, err error) {
+	buf := buffers.Get().(*[]byte)
+	*buf = slices.Grow((*buf)[:0], int(e.length))[:e.length]
+	body, err := e.load(*buf)
+	if err == nil {
+		done, err = q.take(e, body) // copies
+	}
+	if cap(*buf) <= maxPooledBytes {
+		buffers.Put(buf)
+	}
+	return done, err
+}
+
+// buffers are for bodies that are read from files; larger ones are not kept.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxPooledBytes = 1 << 20
 
 // load reads the whole body into b and checks it.
 func (e *extent) load(b []byte) ([]byte, error) {

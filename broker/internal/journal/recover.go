@@ -2,6 +2,7 @@ package journal
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -352,7 +353,8 @@ func (r *recovery) discard() error {
 }
 
 func (r *recovery) wrap(err error) error {
-	if damage, ok := err.(*CorruptionError); ok {
+	var damage *CorruptionError
+	if errors.As(err, &damage) {
 		return damage
 	}
 	return fmt.Errorf("journal: open: %w", err)

@@ -126,7 +126,7 @@ func (rec *record) putSnapshot(s *pb.Snapshot) error {
 	return nil
 }
 
-// roundSize is the payload of a round with these records.
+// payloadSize is the payload of a round with these records.
 func payloadSize(records []record) int64 {
 	size := int64(len(records)) * recordHeaderBytes
 	for i := range records {

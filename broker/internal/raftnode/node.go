@@ -5,17 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/client"
 	"github.com/lni/dragonboat/v4/config"
-	"github.com/lni/dragonboat/v4/plugin/tan"
 	pb "github.com/lni/dragonboat/v4/raftpb"
-	"github.com/lni/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/trunkline/trunkline/broker/internal/journal"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -73,7 +73,7 @@ type Config struct {
 	ProposalTimeout time.Duration
 	// CompactWorkers bounds concurrent Compact calls at work. Default 2.
 	CompactWorkers int
-	// LogDB makes the Raft log storage. Default: tan. It is frozen in Dir by the first start.
+	// LogDB makes the Raft log storage. Default: the journal. It is frozen in Dir by the first start.
 	LogDB config.LogDBFactory
 
 	Log        *slog.Logger
@@ -99,11 +99,11 @@ func (c Config) withDefaults() Config {
 	if c.CompactWorkers == 0 {
 		c.CompactWorkers = 2
 	}
-	if c.LogDB == nil {
-		c.LogDB = tan.Factory
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.LogDB == nil {
+		c.LogDB = journal.Factory{Options: journal.Options{Log: c.Log, Registerer: c.Registerer}}
 	}
 	return c
 }
@@ -182,6 +182,9 @@ func Open(cfg Config) (*Node, error) {
 	if err := pinHostname(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("raftnode: open %s: %w", cfg.Dir, err)
 	}
+	if err := refuseTan(cfg); err != nil {
+		return nil, fmt.Errorf("raftnode: open %s: %w", cfg.Dir, err)
+	}
 	routeLogs(cfg.Log)
 	n := &Node{
 		cfg:     cfg,
@@ -222,13 +225,24 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 			LogDBFactory:     timedFactory{LogDBFactory: n.cfg.LogDB, saves: n.saves, metrics: n.metrics},
 			TransportFactory: tapFactory{TransportFactory: n.cfg.Net.Factory(), tap: n.tap, progress: &n.progress},
 			LogDB:            logdb,
-			FS:               files{vfs.Default},
 			Engine: config.EngineConfig{
 				ExecShards: execShards, CommitShards: 1, ApplyShards: applyShards,
 				SnapshotShards: snapshotShards, CloseShards: closeShards,
 			},
 		},
 	}
+}
+
+// refuseTan tells what to do with a directory whose Raft logs were written by tan, Dragonboat's own storage, which
+// brokers used before the journal. Dragonboat itself would only say that the type is another one.
+func refuseTan(cfg Config) error {
+	found, err := filepath.Glob(filepath.Join(cfg.Dir, hostDir, "*", "tandb"))
+	if err != nil || len(found) == 0 || cfg.LogDB.Name() != journal.Name {
+		return err
+	}
+	return fmt.Errorf("the Raft logs in %s were written by an older version (storage tan), and this version cannot read "+
+		"them: go on with that version, or begin a new cluster with empty data directories and publish again what is to "+
+		"be kept", found[0])
 }
 
 // openNodeHost turns every way in which NewNodeHost fails into an error: it returns one, panics with one, or, when
