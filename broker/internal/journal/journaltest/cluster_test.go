@@ -201,9 +201,13 @@ func (c *cluster) compact(i int) {
 }
 
 // TestClusterOnTanAndTan shows that the tee finds nothing where nothing is.
-func TestClusterOnTanAndTan(t *testing.T) { testCluster(t, tanFactory(), tanFactory(), 1) }
+func TestClusterOnTanAndTan(t *testing.T) {
+	t.Parallel()
+	testCluster(t, tanFactory(), tanFactory(), 1)
+}
 
 func TestClusterOnTanAndJournal(t *testing.T) {
+	t.Parallel()
 	rounds := 2
 	if n, err := strconv.Atoi(os.Getenv("JOURNALTEST_ROUNDS")); err == nil {
 		rounds = n

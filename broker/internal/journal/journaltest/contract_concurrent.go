@@ -87,7 +87,7 @@ func worked(shard, rounds, snapshot uint64) Replica {
 
 // everybody lets step workers, snapshot workers, readers and bystanders loose on the same replicas.
 func everybody(r *rig) {
-	const rounds = 150
+	const rounds = 80
 	var workers, others crowd
 	stop := make(chan struct{})
 	for w := uint64(0); w < Workers; w++ {

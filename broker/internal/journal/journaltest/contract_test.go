@@ -16,6 +16,12 @@ func model() journaltest.Subject {
 	}}
 }
 
-func TestModelKeepsTheContract(t *testing.T) { journaltest.Run(t, model()) }
+func TestModelKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	journaltest.Run(t, model())
+}
 
-func TestTanKeepsTheContract(t *testing.T) { journaltest.Run(t, journaltest.Tan()) }
+func TestTanKeepsTheContract(t *testing.T) {
+	t.Parallel()
+	journaltest.Run(t, journaltest.Tan())
+}

@@ -12,7 +12,7 @@ import (
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 )
 
-// Crashes makes a history of calls on a LogDB, and cuts the power before every operation that changes its disk: once so
+// Crashes makes histories of calls on a LogDB, two workers at the same time, and cuts the power before operations that change its disk: once so
 // that only what was synced survives, once so that each unsynced sector survives or not as chance has it. In each of
 // these worlds the LogDB is opened again and must hold, of each replica, everything of the calls that had returned, and
 // besides only the calls that had begun, each wholly or not at all. Then the history goes on there for a few calls, and
@@ -29,9 +29,10 @@ func Crashes(open OpenOn, plan CrashPlan) error {
 
 // CrashPlan says how many worlds there are.
 type CrashPlan struct {
-	Seed   uint64
-	Steps  int // calls of the first world's history
-	Sparse int // in the worlds below it, one operation in so many is cut
+	Seed  uint64
+	Steps int // calls of the first world's history
+	// Of the first world's operations one in Every is cut, of those in the worlds below it one in Sparse.
+	Every, Sparse int
 }
 
 // crashes is a tree of worlds, each a life that branched off from another by a power cut.
@@ -75,10 +76,8 @@ func (w *world) live(steps int) error {
 		}
 		return err
 	}
-	for range steps {
-		if err := w.call(); err != nil {
-			return errors.Join(w.tell(err), w.db.Close())
-		}
+	if err := w.calls(steps); err != nil {
+		return errors.Join(w.tell(err), w.db.Close())
 	}
 	if err := w.db.Close(); err != nil {
 		return w.tell(err)
@@ -95,7 +94,11 @@ func (w *world) operation(op storefs.Op, name string) {
 	w.cutting.Lock()
 	defer w.cutting.Unlock()
 	w.cuts++
-	if w.failed != nil || w.depth == deepest || w.depth > 0 && w.dice.IntN(w.tree.Sparse) > 0 {
+	one := w.tree.Every
+	if w.depth > 0 {
+		one = w.tree.Sparse
+	}
+	if w.failed != nil || w.depth == deepest || w.dice.IntN(one) > 0 {
 		return
 	}
 	for _, chance := range []*rand.Rand{nil, w.dice} {
@@ -166,10 +169,7 @@ func failNth(open OpenOn, seed uint64, steps, n int) (failed bool, err error) {
 			return true, l.tell(fmt.Errorf("after a power cut: %w", err))
 		}
 	}
-	l.mu.Lock()
-	before := l.possible(l.acked, l.begun)
-	l.mu.Unlock()
-	if err := reborn(open, l.mem, before); err != nil {
+	if err := reborn(open, l.mem, l.possible(l.returned())); err != nil {
 		return true, l.tell(fmt.Errorf("after a restart: %w", err))
 	}
 	return true, nil
@@ -178,7 +178,7 @@ func failNth(open OpenOn, seed uint64, steps, n int) (failed bool, err error) {
 // goOnUntilItFails makes calls, and after the first that fails some more: they must fail if they write.
 func (l *life) goOnUntilItFails(steps int) error {
 	for range steps {
-		err := l.call()
+		err := l.call(l.teams[l.rng.IntN(len(l.teams))])
 		if err == nil {
 			continue
 		}

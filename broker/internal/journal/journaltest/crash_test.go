@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/lni/dragonboat/v4/raftio"
@@ -33,8 +35,9 @@ func seeds(t *testing.T, n int, test func(t *testing.T, seed uint64, thorough bo
 }
 
 func TestJournalCrashes(t *testing.T) {
-	seeds(t, 2, func(t *testing.T, seed uint64, thorough bool) {
-		plan := journaltest.CrashPlan{Seed: seed, Steps: 20, Sparse: 40}
+	t.Parallel()
+	seeds(t, 1, func(t *testing.T, seed uint64, thorough bool) {
+		plan := journaltest.CrashPlan{Seed: seed, Steps: 20, Every: 1, Sparse: 40}
 		if thorough {
 			plan.Steps, plan.Sparse = 60, 6
 		}
@@ -42,8 +45,36 @@ func TestJournalCrashes(t *testing.T) {
 	})
 }
 
+// TestJournalCrashesWhileReclaiming has histories so long that files are reclaimed and used again.
+func TestJournalCrashesWhileReclaiming(t *testing.T) {
+	t.Parallel()
+	seeds(t, 1, func(t *testing.T, seed uint64, thorough bool) {
+		plan := journaltest.CrashPlan{Seed: seed, Steps: 250, Every: 20, Sparse: 60}
+		if thorough {
+			plan.Steps, plan.Every, plan.Sparse = 600, 5, 20
+		}
+		var spared, reused atomic.Int64
+		open := func(fs storefs.FS) (raftio.ILogDB, error) {
+			return openJournal(storefs.Faulty(fs, func(op storefs.Op, name string) error {
+				switch {
+				case op == storefs.OpRename && strings.Contains(name, "spare-"):
+					spared.Add(1)
+				case op == storefs.OpWrite && strings.Contains(name, "spare-"):
+					reused.Add(1)
+				}
+				return nil
+			}))
+		}
+		require.NoError(t, journaltest.Crashes(open, plan))
+		t.Logf("%d files became spare, %d of them were used again", spared.Load(), reused.Load())
+		require.NotZero(t, spared.Load())
+		require.NotZero(t, reused.Load())
+	})
+}
+
 func TestJournalFaults(t *testing.T) {
-	seeds(t, 2, func(t *testing.T, seed uint64, thorough bool) {
+	t.Parallel()
+	seeds(t, 1, func(t *testing.T, seed uint64, thorough bool) {
 		steps := 25
 		if thorough {
 			steps = 60

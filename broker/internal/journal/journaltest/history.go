@@ -55,7 +55,7 @@ func (l *legal) next() call {
 		return l.snapshot(info, r)
 	case n < 31 && r.Snapshot.Index > 1: // taken before a newer one was installed, saved after it
 		ss := pb.Snapshot{Index: l.dice.between(1, r.Snapshot.Index-1), Term: 1}
-		return l.saveSnapshot(info, ss)
+		return l.saveSnapshot(info, ss, true)
 	case n < 35 && r.Snapshot.Index > 0:
 		return l.remove(info, l.dice.between(1, r.Snapshot.Index))
 	case n < 36:
@@ -207,12 +207,16 @@ func (l *legal) snapshot(info raftio.NodeInfo, r *Replica) call {
 	if found, _ := r.between(index, index+1, math.MaxUint64); len(found) == 1 {
 		term = found[0].Term
 	}
-	return l.saveSnapshot(info, l.snapshotAt(index, term))
+	return l.saveSnapshot(info, l.snapshotAt(index, term), false)
 }
 
-func (l *legal) saveSnapshot(info raftio.NodeInfo, ss pb.Snapshot) call {
+// saveSnapshot saves a snapshot, which is late when a newer one was saved before: then it changes nothing.
+func (l *legal) saveSnapshot(info raftio.NodeInfo, ss pb.Snapshot, late bool) call {
 	what := fmt.Sprintf("snapshot %v %d", info, ss.Index)
-	return call{what, []touch{{info, false}}, func(db raftio.ILogDB) error {
+	if late {
+		what = "late " + what
+	}
+	return call{what, []touch{{info, late}}, func(db raftio.ILogDB) error {
 		return db.SaveSnapshots([]pb.Update{with(info, pb.State{}, ss)})
 	}}
 }

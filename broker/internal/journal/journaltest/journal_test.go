@@ -24,8 +24,9 @@ func onMem(options func(storefs.FS) journal.Options) journaltest.Subject {
 }
 
 func TestJournalKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	t.Run("small", func(t *testing.T) { journaltest.Run(t, onMem(small)) })
 	t.Run("roomy", func(t *testing.T) {
-		journaltest.Run(t, onMem(func(fs storefs.FS) journal.Options { return journal.Options{FS: fs, FileBytes: 4 << 20} }))
+		journaltest.Run(t, onMem(func(fs storefs.FS) journal.Options { return journal.Options{FS: fs, FileBytes: 1 << 20} }))
 	})
 }

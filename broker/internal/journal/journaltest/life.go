@@ -43,7 +43,7 @@ func (v versions) possible(acked, begun int) versions {
 // past is what may be found where a LogDB is opened.
 type past map[raftio.NodeInfo]versions
 
-// life is a LogDB between two openings, on a disk of which copies are taken. Its calls are made one after another.
+// life is a LogDB between two openings, on a disk of which copies are taken.
 type life struct {
 	open  OpenOn
 	mem   *storefs.Mem
@@ -51,14 +51,18 @@ type life struct {
 	rng   *rand.Rand
 	db    raftio.ILogDB
 	model *Model
-	teams []*legal
+	teams []*team
 
 	mu     sync.Mutex
 	seen   past // until opened what may be found, then what was made; guarded by mu
 	opened bool // guarded by mu
-	acked  int  // guarded by mu
-	begun  int  // guarded by mu
-	said   []string
+}
+
+// team is the calls for the replicas of one worker, one after another. Teams may call at the same time.
+type team struct {
+	*legal
+	acked, begun int      // calls that have returned and begun; guarded by life.mu
+	said         []string // guarded by life.mu
 }
 
 // newLife prepares a life on mem; hook sees every operation on it that changes something.
@@ -72,7 +76,8 @@ func newLife(open OpenOn, mem *storefs.Mem, before past, seed uint64, hook func(
 		return hook(op, name)
 	})
 	for w := uint64(1); w <= 2; w++ {
-		l.teams = append(l.teams, &legal{dice: l.rng.IntN, model: l.model, infos: replicas(w), term: 1000 * (1 + seed%7)})
+		dice := rand.New(rand.NewPCG(seed, w)).IntN
+		l.teams = append(l.teams, &team{legal: &legal{dice: dice, model: l.model, infos: replicas(w), term: 1000 * (1 + seed%7)}})
 	}
 	if before == nil {
 		l.seen = past{}
@@ -147,50 +152,78 @@ func (v versions) has(r *Replica) error {
 	return errors.New("what was found was never there: " + strings.Join(why, "; "))
 }
 
-// call makes the next call of the history. The model has made it before the LogDB begins: then everything that a crash
-// could leave is known.
-func (l *life) call() error {
-	c := l.teams[l.rng.IntN(len(l.teams))].next()
-	l.said = append(l.said, c.what)
+// call makes a team's next call. The model has made it before the LogDB begins: then everything that a crash could
+// leave is known.
+func (l *life) call(t *team) error {
+	c := t.next()
 	if err := c.do(l.model); err != nil {
 		return err
 	}
 	l.mu.Lock()
-	l.begun++
-	n := l.begun
-	for _, t := range c.touches {
-		l.seen[t.info] = append(l.seen[t.info], version{n, t.lazy, l.model.Version(t.info)})
+	t.said = append(t.said, c.what)
+	t.begun++
+	n := t.begun
+	for _, touched := range c.touches {
+		l.seen[touched.info] = append(l.seen[touched.info], version{n, touched.lazy, l.model.Version(touched.info)})
 	}
 	l.mu.Unlock()
 	if err := c.do(l.db); err != nil {
 		return err
 	}
 	l.mu.Lock()
-	l.acked = n
+	t.acked = n
 	l.mu.Unlock()
 	return nil
+}
+
+// calls makes some calls of all teams at the same time.
+func (l *life) calls(steps int) error {
+	var all crowd
+	for _, t := range l.teams {
+		all.start(func() error {
+			for range steps / len(l.teams) {
+				if err := l.call(t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return all.wait()
 }
 
 // crash returns what the disk would hold after a power cut now, and what has to be found there. Without dice nothing
 // survives that was not synced.
 func (l *life) crash(dice *rand.Rand) (*storefs.Mem, past) {
-	l.mu.Lock()
-	acked := l.acked
-	l.mu.Unlock()
+	acked := l.returned()
 	clone := l.mem.CrashClone(dice) // calls may return and begin meanwhile
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return clone, l.possible(acked, l.begun)
+	return clone, l.possible(acked)
 }
 
-// possible returns what may be found of each replica. mu is held.
-func (l *life) possible(acked, begun int) past {
+// returned counts the calls of each team that have returned.
+func (l *life) returned() []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var acked []int
+	for _, t := range l.teams {
+		acked = append(acked, t.acked)
+	}
+	return acked
+}
+
+// possible returns what may be found of each replica.
+func (l *life) possible(acked []int) past {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	before := past{}
-	for info, v := range l.seen {
-		if l.opened {
-			v = v.possible(acked, begun)
+	for i, t := range l.teams {
+		for _, info := range t.infos {
+			v := l.seen[info]
+			if l.opened {
+				v = v.possible(acked[i], t.begun)
+			}
+			before[info] = slices.Clone(v)
 		}
-		before[info] = slices.Clone(v)
 	}
 	return before
 }
@@ -211,9 +244,14 @@ func (l *life) tell(err error) error {
 	if err == nil {
 		return nil
 	}
-	said := l.said
-	if n := len(said) - 12; n > 0 {
-		said = append([]string{fmt.Sprintf("%d other calls", n)}, said[n:]...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.teams {
+		said := t.said
+		if n := len(said) - 12; n > 0 {
+			said = append([]string{fmt.Sprintf("%d other calls", n)}, said[n:]...)
+		}
+		err = fmt.Errorf("%w\nafter, on worker %d:\n  %s", err, worker(t.infos[0].ShardID), strings.Join(said, "\n  "))
 	}
-	return fmt.Errorf("%w\nafter:\n  %s", err, strings.Join(said, "\n  "))
+	return err
 }

@@ -232,6 +232,7 @@ func (f fault) subject() Subject {
 
 // TestPlantedRaceIsFound: a fault that one caller alone cannot see.
 func TestPlantedRaceIsFound(t *testing.T) {
+	t.Parallel()
 	torn := Subject{Fresh: func() Open {
 		m := &Model{}
 		return func() (raftio.ILogDB, error) { return &careless{m}, nil }
@@ -241,6 +242,11 @@ func TestPlantedRaceIsFound(t *testing.T) {
 
 // careless saves a snapshot in two steps, between which others may save what it then overwrites.
 type careless struct{ *Model }
+
+func (c *careless) SaveRaftState(updates []pb.Update, worker uint64) error {
+	time.Sleep(200 * time.Microsecond) // as a disk would: else all is over before a snapshot is due
+	return c.Model.SaveRaftState(updates, worker)
+}
 
 func (c *careless) SaveSnapshots(updates []pb.Update) error {
 	for _, ud := range updates {
@@ -259,6 +265,7 @@ func (c *careless) SaveSnapshots(updates []pb.Update) error {
 // TestPlantedFaultsAreFound: each is found by the contract, and by histories, both beside the model and in a tee. A
 // test that cannot fail proves nothing.
 func TestPlantedFaultsAreFound(t *testing.T) {
+	t.Parallel()
 	require.Empty(t, Failing(fault{}.subject()), "no fault, none found")
 	require.NoError(t, playSome(fault{}.subject()))
 	require.NoError(t, playSome(besideModel(fault{})))

@@ -38,6 +38,7 @@ func modelFactory() config.LogDBFactory { return of(model()) }
 // TestTeeAgrees: everything that the contract covers, seen by a tee of two that keep it. That the model has no tail
 // where tan has one must not be a disagreement.
 func TestTeeAgrees(t *testing.T) {
+	t.Parallel()
 	t.Run("models", func(t *testing.T) { journaltest.Run(t, teed(modelFactory, modelFactory, false)) })
 	t.Run("tan and model", func(t *testing.T) { journaltest.Run(t, teed(tanFactory, modelFactory, true)) })
 }
@@ -45,6 +46,7 @@ func TestTeeAgrees(t *testing.T) {
 // TestTeeKnowsTheTailOfTan: tan keeps a tail that Raft forgot. That is no disagreement, and what reads through the tee
 // does not see the tail, also after a restart.
 func TestTeeKnowsTheTailOfTan(t *testing.T) {
+	t.Parallel()
 	open := teed(tanFactory, modelFactory, true).Fresh()
 	db, err := open()
 	require.NoError(t, err)
@@ -76,6 +78,7 @@ func TestTeeKnowsTheTailOfTan(t *testing.T) {
 }
 
 func TestTeeCounts(t *testing.T) {
+	t.Parallel()
 	tee := journaltest.Tee(modelFactory(), modelFactory())
 	db, err := tee.Create(journaltest.HostConfig(vfs.NewMem()), nil, []string{"logdb"}, nil)
 	require.NoError(t, err)
