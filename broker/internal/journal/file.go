@@ -16,7 +16,12 @@ const (
 	fileSuffix  = ".wal"
 	sparePrefix = "spare-"
 	newPrefix   = "new-"  // being prepared
-	fillBytes   = 1 << 20 // zeros are written in pieces of it
+
+	// fillBytes is how much is filled with zeros in one write. The page cache keeps what one write made in one folio, and a
+	// round that dirties 4 KiB of a large folio costs a walk over all of its blocks and counts as all of its bytes.
+	fillBytes = 16 << 10
+	// writebackBytes is after how many of them the kernel is asked to begin to write; else the sync is one long burst.
+	writebackBytes = 1 << 20
 )
 
 // file is one file of a WAL, or a spare one.
@@ -119,8 +124,11 @@ func fill(f storefs.File, size int64, stop <-chan struct{}) error {
 		if _, err := f.WriteAt(zeros, off); err != nil {
 			return err
 		}
-		if err := f.StartWriteback(off, int64(len(zeros))); err != nil { // else the sync is one long burst
-			return err
+		if end := off + int64(len(zeros)); end%writebackBytes == 0 || end == size {
+			begin := (end - 1) / writebackBytes * writebackBytes
+			if err := f.StartWriteback(begin, end-begin); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
