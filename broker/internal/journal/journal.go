@@ -137,7 +137,7 @@ func (w *wal) change(plan func(*batch) error) error {
 	if err := w.j.usable(); err != nil {
 		return err
 	}
-	w.batch.reset()
+	defer w.batch.reset()
 	w.index.mu.Lock()
 	err := plan(&w.batch)
 	w.index.mu.Unlock()

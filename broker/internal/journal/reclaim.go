@@ -148,7 +148,7 @@ func (w *wal) relocate(from *file, work []item) error {
 		return err
 	}
 	b := &w.batch
-	b.reset()
+	defer b.reset()
 	w.index.mu.RLock()
 	err := w.collect(b, from, work, bodies)
 	w.index.mu.RUnlock()

@@ -14,8 +14,9 @@ type batch struct {
 	sync    bool  // whether the call may not return before it is durable
 }
 
+// reset empties the batch, so that it keeps nothing of the call alive. It is empty between calls.
 func (b *batch) reset() {
-	clear(b.records) // they hold the entries of the last call
+	clear(b.records)
 	b.records, b.groups, b.sync = b.records[:0], b.groups[:0], false
 }
 

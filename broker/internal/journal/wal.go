@@ -215,7 +215,6 @@ func (w *wal) farewell() error {
 		return nil // said already
 	}
 	b := &w.batch
-	b.reset()
 	w.index.mu.Lock()
 	for _, r := range w.index.replicas {
 		b.addDirty(r, false)
