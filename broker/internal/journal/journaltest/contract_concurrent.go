@@ -95,9 +95,10 @@ func everybody(r *rig) {
 	}
 	for shard := uint64(1); shard <= 3*Workers; shard++ {
 		info := raftio.GetNodeInfo(shard, 1)
-		if shard%2 == 1 {
+		switch { // one of each for every worker; the third replica of a worker is left alone
+		case shard <= Workers:
 			others.start(func() error { return r.keepSnapshotting(info, stop) })
-		} else {
+		case shard <= 2*Workers:
 			others.start(func() error { return r.keepReading(info, stop) })
 		}
 	}

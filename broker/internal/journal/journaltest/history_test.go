@@ -21,6 +21,6 @@ func histories(t *testing.T, s journaltest.Subject, longest int) {
 
 func TestHistoriesOfModel(t *testing.T) { histories(t, model(), 80) }
 
-func TestHistoriesOfTan(t *testing.T) { histories(t, journaltest.Tan(), 30) }
+func TestHistoriesOfTan(t *testing.T) { histories(t, journaltest.Tan(), 20) }
 
 func TestHistoriesOfJournal(t *testing.T) { histories(t, onMem(small), 80) }
