@@ -15,7 +15,7 @@ import (
 const (
 	fileSuffix  = ".wal"
 	sparePrefix = "spare-"
-	newPrefix   = "new-"  // being prepared
+	newPrefix   = "new-" // being prepared
 
 	// fillBytes is how much is filled with zeros in one write. The page cache keeps what one write made in one folio, and a
 	// round that dirties 4 KiB of a large folio costs a walk over all of its blocks and counts as all of its bytes.
