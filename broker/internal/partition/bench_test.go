@@ -12,7 +12,7 @@ import (
 	"github.com/trunkline/trunkline/protocol/batch"
 )
 
-// BenchmarkAppend measures one partition on three nodes in this process, tan and all: one batch of 1 KiB in flight, and
+// BenchmarkAppend measures one partition on three nodes in this process, the Raft logs' fsyncs and all: one batch of 1 KiB in flight, and
 // a window of batches of 16 KiB.
 func BenchmarkAppend(b *testing.B) {
 	for _, bench := range []struct {
