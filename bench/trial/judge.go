@@ -18,21 +18,21 @@ const readBack = 2 * time.Minute
 
 // Verdict is what was found.
 type Verdict struct {
-	Published    int        `json:"published"`
-	Acked        int        `json:"acked"`
-	Delivered    int        `json:"delivered"`
-	Lost         int        `json:"lost"`
-	Duplicated   int        `json:"duplicated"`
-	Reordered    int        `json:"reordered"`
-	LeaderKills  int        `json:"leader_kills"`
+	Published    int         `json:"published"`
+	Acked        int         `json:"acked"`
+	Delivered    int         `json:"delivered"`
+	Lost         int         `json:"lost"`
+	Duplicated   int         `json:"duplicated"`
+	Reordered    int         `json:"reordered"`
+	LeaderKills  int         `json:"leader_kills"`
 	PublishPause pause.Stats `json:"publish_pause_ms"`
 
 	DeliveryPause pause.Stats `json:"delivery_pause_ms"`
 	ReturnPause   pause.Stats `json:"return_pause_ms"` // longest publish pause of any partition while a victim came back
-	LeaderChanges int        `json:"leader_changes"`
-	Failed        int        `json:"failed"`   // publishes answered with an error
-	Phantom       int        `json:"phantom"`  // records that were never sent or were refused
-	Diverged      int        `json:"diverged"` // replicas that differ
+	LeaderChanges int         `json:"leader_changes"`
+	Failed        int         `json:"failed"`   // publishes answered with an error
+	Phantom       int         `json:"phantom"`  // records that were never sent or were refused
+	Diverged      int         `json:"diverged"` // replicas that differ
 }
 
 // OK reports whether every promise held.
