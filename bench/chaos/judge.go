@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/trunkline/trunkline/client"
@@ -77,16 +78,8 @@ func (r *run) unequal(ctx context.Context) error {
 
 // readBack reads every replica of every broker.
 func (r *run) readBack(ctx context.Context) error {
-	d, err := r.describe(ctx)
-	if err != nil {
-		return err
-	}
 	for _, b := range r.cluster.Brokers() {
-		start, err := starts(d, protocol.BrokerID(b.ID))
-		if err != nil {
-			return err
-		}
-		n, err := r.readReplica(ctx, protocol.BrokerID(b.ID), start)
+		n, err := r.readReplica(ctx, protocol.BrokerID(b.ID))
 		if err != nil {
 			return fmt.Errorf("read back from broker %d: %w", b.ID, err)
 		}
@@ -96,7 +89,7 @@ func (r *run) readBack(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) readReplica(ctx context.Context, b protocol.BrokerID, start []uint64) (int, error) {
+func (r *run) readReplica(ctx context.Context, b protocol.BrokerID) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
 	rd, err := r.admin.Reader(ctx, topic, client.StartAt(client.Earliest()), client.FromReplica(b), client.StopAtEnd())
@@ -104,11 +97,11 @@ func (r *run) readReplica(ctx context.Context, b protocol.BrokerID, start []uint
 		return 0, err
 	}
 	defer func() { _ = rd.Close(ctx) }() // nothing was written through it
-	reading := r.load.trail.Replica(fmt.Sprintf("broker %d", b), start)
+	reading := r.load.trail.Replica(fmt.Sprintf("broker %d", b))
 	for {
 		m, err := rd.Receive(ctx)
 		if errors.Is(err, io.EOF) {
-			return reading.End(), nil
+			break
 		}
 		if err != nil {
 			return 0, err
@@ -119,6 +112,28 @@ func (r *run) readReplica(ctx context.Context, b protocol.BrokerID, start []uint
 		}
 		reading.Record(int32(m.Partition), uint64(m.Offset), id)
 	}
+	d, err := r.describe(ctx)
+	if err != nil {
+		return 0, err
+	}
+	start, err := starts(d, b)
+	if err != nil {
+		return 0, err
+	}
+	return reading.End(start), nil
+}
+
+// starts returns the first offset of every partition, as one broker's replica says it.
+func starts(d *client.TopicDescription, b protocol.BrokerID) ([]uint64, error) {
+	out := make([]uint64, len(d.Partitions))
+	for i, p := range d.Partitions {
+		at := slices.IndexFunc(p.States, func(s client.ReplicaState) bool { return s.Broker == b && s.Err == nil })
+		if at < 0 {
+			return nil, fmt.Errorf("partition %d: broker %d does not say where its replica begins", p.Partition, b)
+		}
+		out[i] = uint64(p.States[at].Start)
+	}
+	return out, nil
 }
 
 // compare stops all brokers in order and compares their files.

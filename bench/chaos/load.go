@@ -11,7 +11,6 @@ import (
 	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/client"
-	"github.com/trunkline/trunkline/protocol"
 )
 
 const (
@@ -248,23 +247,6 @@ func (l *load) close(ctx context.Context) error {
 	l.lanes.Wait()
 	l.consumers.Wait()
 	return errors.Join(errs...)
-}
-
-// starts returns the first offset of every partition of a description, as one broker's replica says it.
-func starts(d *client.TopicDescription, b protocol.BrokerID) ([]uint64, error) {
-	out := make([]uint64, len(d.Partitions))
-	for i, p := range d.Partitions {
-		found := false
-		for _, s := range p.States {
-			if s.Broker == b && s.Err == nil {
-				out[i], found = uint64(s.Start), true
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("partition %d: broker %d does not say where its replica begins", p.Partition, b)
-		}
-	}
-	return out, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

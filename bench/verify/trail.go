@@ -9,7 +9,7 @@ import "sync"
 //
 //	Delivered ...  then for each replica: Replica, Record ..., End
 //
-// Records that retention has removed are not missed: a replica begins at the start that it is said to have.
+// Records that retention has removed are not missed: a replica begins at the start that it says to have.
 //
 // Memory: 8 bytes a message. Methods may be called from any goroutine; those of a Reading from one at a time.
 type Trail struct {
@@ -63,13 +63,14 @@ func (t *Trail) Report() Report {
 type Reading struct {
 	trail *Trail
 	name  string
-	next  []uint64
+	first map[int32]uint64 // by partition, like next: what it began with
+	next  map[int32]uint64
 	count int
 }
 
-// Replica begins to compare a replica. start is the first offset that each of its partitions holds.
-func (t *Trail) Replica(name string, start []uint64) *Reading {
-	return &Reading{trail: t, name: name, next: append([]uint64(nil), start...)}
+// Replica begins to compare a replica.
+func (t *Trail) Replica(name string) *Reading {
+	return &Reading{trail: t, name: name, first: map[int32]uint64{}, next: map[int32]uint64{}}
 }
 
 // Record compares one record.
@@ -78,8 +79,12 @@ func (r *Reading) Record(partition int32, offset uint64, id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.count++
-	if want := r.next[partition]; offset != want {
+	want, begun := r.next[partition]
+	if begun && offset != want {
 		t.report.note(&t.report.Gaps, "%s partition %d: offset %d where %d was expected", r.name, partition, offset, want)
+	}
+	if !begun {
+		r.first[partition] = offset
 	}
 	r.next[partition] = offset + 1
 	if offset >= uint64(len(t.places[partition])) || t.places[partition][offset] == 0 {
@@ -89,12 +94,22 @@ func (r *Reading) Record(partition int32, offset uint64, id ID) {
 	}
 }
 
-// End says that the replica holds no more, and returns how many records it held.
-func (r *Reading) End() int {
+// End says that the replica held no more, and by partition what its start is after that: it may have moved while the replica
+// was read, but not back. It returns how many records there were.
+func (r *Reading) End(start []uint64) int {
 	t := r.trail
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for p, next := range r.next {
+	for p, limit := range start {
+		first, begun := r.first[int32(p)]
+		if begun && first > limit {
+			t.report.note(&t.report.Lost, "%s partition %d: begins at %d and not at %d", r.name, p, first, limit)
+			t.report.Lost += int(first - limit - 1)
+		}
+		next := r.next[int32(p)]
+		if !begun {
+			next = limit
+		}
 		if end := uint64(len(t.places[p])); next < end {
 			t.report.note(&t.report.Lost, "%s partition %d: ends at %d, delivered was up to %d", r.name, p, next, end)
 			t.report.Lost += int(end - next - 1)
