@@ -110,32 +110,37 @@ func (t *transport) GetConnection(_ context.Context, target string) (raftio.ICon
 	if p == nil {
 		t.n.log.warn("messages to an unknown address are dropped", "addr", target)
 	}
-	return &connection{n: t.n, p: p}, nil
+	c := &connection{n: t.n, p: p}
+	c.notices = newHolder(func(b pb.MessageBatch) { c.send(c.p.links[laneBulk], b.Requests, b) })
+	return c, nil
 }
 
 // connection is what Dragonboat sends batches through. One goroutine uses it.
 type connection struct {
-	n      *Network
-	p      *peer // nil: unknown
-	urgent []pb.Message
-	bulk   []pb.Message
+	n       *Network
+	p       *peer // nil: unknown
+	notices *holder
+	urgent  []pb.Message
+	bulk    []pb.Message
 }
 
-// Close does nothing: the links stay.
-func (c *connection) Close() {}
+// Close drops the commit notices that are held. The links stay.
+func (c *connection) Close() { c.notices.close() }
 
-// SendMessageBatch queues the batch, heartbeats, votes and answers apart from entries. It never blocks and never
-// fails (Inv1).
+// SendMessageBatch queues the batch, heartbeats, votes and answers apart from entries; commit notices may be held back
+// for a moment. It never blocks and never fails (Inv1).
 func (c *connection) SendMessageBatch(batch pb.MessageBatch) error {
 	if c.p == nil {
 		return nil
 	}
 	c.urgent, c.bulk = c.urgent[:0], c.bulk[:0]
-	for _, m := range batch.Requests {
-		if m.Type == pb.Replicate || m.Type == pb.Propose {
-			c.bulk = append(c.bulk, m)
-		} else {
-			c.urgent = append(c.urgent, m)
+	for i := range batch.Requests {
+		switch m := &batch.Requests[i]; {
+		case c.notices.hold(m, &batch):
+		case m.Type == pb.Replicate || m.Type == pb.Propose:
+			c.bulk = append(c.bulk, *m)
+		default:
+			c.urgent = append(c.urgent, *m)
 		}
 	}
 	c.send(c.p.links[laneUrgent], c.urgent, batch)
