@@ -143,10 +143,29 @@ func (r *run) bringUp(ctx context.Context) error {
 	if _, err := r.admin.Admin().CreateTopic(up, topic, spec); err != nil {
 		return err
 	}
+	if err := r.awaitTopic(up); err != nil {
+		return err
+	}
 	if r.load, err = startLoad(ctx, r.connect, &r.opts); err != nil {
 		return err
 	}
 	return sleep(ctx, warmUp)
+}
+
+// awaitTopic waits until every broker knows the topic: each client of the load begins at another one.
+func (r *run) awaitTopic(ctx context.Context) error {
+	for {
+		d, err := r.describe(ctx)
+		if err == nil {
+			err = allAnswer(d)
+		}
+		if err == nil {
+			return nil
+		}
+		if sleep(ctx, recoverPoll) != nil {
+			return fmt.Errorf("topic %s: %w", topic, err)
+		}
+	}
 }
 
 func (r *run) connect(ctx context.Context) (*client.Client, error) {
