@@ -30,7 +30,7 @@ const (
 // load publishes as fast as answers come, and consumes. A lane is one producer on one partition: it numbers its own messages,
 // has its own window and goes on whatever happens to other partitions.
 //
-// Goroutines: one a lane and one a subscription. Messages under way: lanes x inFlight.
+// Goroutines: one a lane and two a subscription. Messages under way: lanes x inFlight.
 type load struct {
 	partitions int
 	ledger     *verify.Ledger
@@ -38,6 +38,8 @@ type load struct {
 	pauses     *pause.Meter
 	acked      []atomic.Int64   // by partition
 	delivered  [][]atomic.Int64 // by subscription and partition
+
+	books []books // by subscription
 
 	clients   []*client.Client
 	producers []*client.Producer
@@ -63,6 +65,7 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 		pauses:     pause.New(),
 		acked:      make([]atomic.Int64, o.Partitions),
 		delivered:  make([][]atomic.Int64, o.Subscriptions),
+		books:      make([]books, o.Subscriptions),
 	}
 	lanes, stopLanes := context.WithCancel(ctx)
 	subs, stopSubs := context.WithCancel(ctx)
@@ -75,14 +78,16 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 		if err != nil {
 			return l, err
 		}
-		sub, err := c.Subscribe(open, topic, fmt.Sprintf("s%d", s), client.StartAt(client.Earliest()), client.OnGap(func(g client.Gap) {
-			l.note("subscription %d: %+v was removed before it was delivered", s, g)
-		}))
+		l.books[s].init(o.Partitions)
+		sub, err := c.Subscribe(open, topic, fmt.Sprintf("s%d", s), client.StartAt(client.Earliest()),
+			client.OnGap(func(g client.Gap) { l.note("subscription %d: %+v was removed before it was delivered", s, g) }),
+			client.OnRebalance(l.books[s].rebalanced))
 		if err != nil {
 			return l, err
 		}
 		l.subs = append(l.subs, sub)
 		l.consumers.Go(func() { l.consume(subs, s, sub) })
+		l.consumers.Go(func() { l.books[s].commit(subs, sub) })
 	}
 	for range o.Producers {
 		c, err := l.client(open, connect)
@@ -173,6 +178,7 @@ func (l *load) consume(ctx context.Context, s int, sub *client.Subscription) {
 		if err == nil {
 			l.take(s, m)
 			err = sub.Ack(m)
+			l.books[s].acknowledged(m)
 		}
 		if ctx.Err() != nil {
 			return
@@ -191,6 +197,9 @@ func (l *load) take(s int, m *client.Message) {
 		return
 	}
 	part := int32(m.Partition)
+	if l.books[s].isCommitted(m) {
+		l.note("subscription %d partition %d offset %d: delivered after its acknowledgement was committed", s, part, m.Offset)
+	}
 	l.ledger.Delivered(s, verify.Arrival{Producer: id.Producer, Seq: id.Seq, Partition: part, Offset: int64(m.Offset)})
 	l.trail.Delivered(part, uint64(m.Offset), id)
 	l.delivered[s][part].Add(1)
@@ -203,6 +212,14 @@ func (l *load) counts() []int64 {
 		out[p] = l.acked[p].Load()
 	}
 	return out
+}
+
+// lostTurns returns how often a consumer was told that a partition went away from it.
+func (l *load) lostTurns() (n int) {
+	for s := range l.books {
+		n += l.books[s].lostTurns()
+	}
+	return n
 }
 
 func (l *load) note(format string, args ...any) {

@@ -15,7 +15,7 @@ import (
 
 const (
 	upLimit      = time.Minute
-	warmUp       = 2 * time.Second
+	warmUp       = time.Second
 	injectLimit  = 30 * time.Second
 	cleanUpLimit = 30 * time.Second // for closing the clients
 	sayEvery     = 5 * time.Second
@@ -273,6 +273,7 @@ func (r *run) check(ctx context.Context) error {
 
 // conclude writes the result down.
 func (r *run) conclude() error {
+	r.res.LostTurns = r.load.lostTurns()
 	r.res.count(r.load.ledger.Tally(), r.load.trail.Report(), r.drained)
 	for _, n := range r.load.notes() {
 		r.res.violation("%s", n)

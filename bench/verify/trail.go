@@ -63,14 +63,17 @@ func (t *Trail) Report() Report {
 type Reading struct {
 	trail *Trail
 	name  string
-	first map[int32]uint64 // by partition, like next: what it began with
-	next  map[int32]uint64
+	next  map[int32]uint64 // by partition, like holes
+	holes map[int32]hole   // the last one, also what was missing at the beginning
 	count int
 }
 
+// hole is offsets that were not read.
+type hole struct{ from, to uint64 }
+
 // Replica begins to compare a replica.
 func (t *Trail) Replica(name string) *Reading {
-	return &Reading{trail: t, name: name, first: map[int32]uint64{}, next: map[int32]uint64{}}
+	return &Reading{trail: t, name: name, next: map[int32]uint64{}, holes: map[int32]hole{}}
 }
 
 // Record compares one record.
@@ -79,12 +82,8 @@ func (r *Reading) Record(partition int32, offset uint64, id ID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.count++
-	want, begun := r.next[partition]
-	if begun && offset != want {
-		t.report.note(&t.report.Gaps, "%s partition %d: offset %d where %d was expected", r.name, partition, offset, want)
-	}
-	if !begun {
-		r.first[partition] = offset
+	if want, begun := r.next[partition]; !begun || offset != want {
+		r.holes[partition] = hole{from: want, to: offset} // the last one counts: retention may explain those before it too
 	}
 	r.next[partition] = offset + 1
 	if offset >= uint64(len(t.places[partition])) || t.places[partition][offset] == 0 {
@@ -94,21 +93,19 @@ func (r *Reading) Record(partition int32, offset uint64, id ID) {
 	}
 }
 
-// End says that the replica held no more, and by partition what its start is after that: it may have moved while the replica
-// was read, but not back. It returns how many records there were.
+// End says that the replica held no more, and by partition what its start is after that. It may have moved while the replica
+// was read, so that offsets below it may be missing. It returns how many records there were.
 func (r *Reading) End(start []uint64) int {
 	t := r.trail
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p, limit := range start {
-		first, begun := r.first[int32(p)]
-		if begun && first > limit {
-			t.report.note(&t.report.Lost, "%s partition %d: begins at %d and not at %d", r.name, p, first, limit)
-			t.report.Lost += int(first - limit - 1)
-		}
-		next := r.next[int32(p)]
+		next, begun := r.next[int32(p)]
 		if !begun {
 			next = limit
+		}
+		if h := r.holes[int32(p)]; h.to > limit {
+			t.report.note(&t.report.Gaps, "%s partition %d: offsets %d to %d are not there, and it begins at %d", r.name, p, h.from, h.to-1, limit)
 		}
 		if end := uint64(len(t.places[p])); next < end {
 			t.report.note(&t.report.Lost, "%s partition %d: ends at %d, delivered was up to %d", r.name, p, next, end)

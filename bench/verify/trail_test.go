@@ -37,7 +37,7 @@ func TestReplicaThatDiffers(t *testing.T) {
 	}{
 		"short at the end":    {records: []uint64{0, 1, 2}, want: Report{Lost: 2}},
 		"empty":               {want: Report{Lost: 5}},
-		"short at the start":  {records: []uint64{1, 2, 3, 4}, from: 1, want: Report{Lost: 1}},
+		"short at the start":  {records: []uint64{1, 2, 3, 4}, from: 1, want: Report{Gaps: 1}},
 		"another message":     {records: []uint64{0, 1, 7, 3, 4}, want: Report{Diverged: 1}},
 		"more than delivered": {records: []uint64{0, 1, 2, 3, 4, 5}, want: Report{Diverged: 1}},
 	} {
@@ -71,4 +71,16 @@ func TestReplicaWithAHole(t *testing.T) {
 	}
 	r.End([]uint64{0, 0})
 	require.Equal(t, 1, trail.Report().Gaps)
+}
+
+func TestRetentionThatMovesWhileAReplicaIsRead(t *testing.T) {
+	for start, gaps := range map[uint64]int{3: 0, 2: 1} {
+		trail := trailOf()
+		r := trail.Replica("a")
+		for _, i := range []uint64{0, 3, 4} {
+			r.Record(0, i, ID{1, i})
+		}
+		r.End([]uint64{start, 0})
+		require.Equal(t, gaps, trail.Report().Gaps)
+	}
 }
