@@ -10,13 +10,14 @@ BENCH_SHORT := publish-256b-4p,publish-1k-4p,sync-1p,rate-300
 BENCH_ALL   := publish-256b-1p,publish-256b-4p,publish-1k-1p,publish-1k-4p,sync-1p,sync-16p,e2e-half,e2e-half-1k,rate-300,rate-1k,rate-10k,fanout-1,fanout-2,fanout-4,catchup-1g,partitions-1,partitions-8,partitions-64,partitions-256,failover
 BENCH_PEERS := trunkline,jetstream:*,kafka:*,rabbitmq:*
 OUT         := trunkbench-out
+STAGES      := ./protocol/frame ./protocol/batch ./broker/internal/session ./broker/internal/partition ./broker/internal/raftnet ./broker/internal/journal ./broker/internal/fsm ./broker/internal/seglog
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PEERS    := $(BIN)/peers
 NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo hostile scale chaos chaos-power bench bench-peers bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
+.PHONY: help build demo hostile scale chaos chaos-power bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ bench: build peer-nats ## Trunkline and JetStream in turns, at most 6 minutes: t
 
 bench-peers: build ## every installed system and every workload, a long run; `make peers` first (BENCH_FLAGS, BENCH_PEERS, BENCH_ALL)
 	$(BIN)/trunkbench compare --drivers '$(BENCH_PEERS)' --workload $(BENCH_ALL) --out $(OUT) $(BENCH_FLAGS)
+
+stages: ## what each stage of a record's road costs by itself, about a minute
+	$(GO) test -run '^$$' -bench . -benchtime 500ms $(STAGES)
 
 bench-readme: build ## README's figures from a results file (RESULTS, default that of the last bench)
 	$(BIN)/trunkbench report $(or $(RESULTS),$(OUT)/results.json) --readme README.md

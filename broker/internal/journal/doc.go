@@ -80,7 +80,7 @@
 //
 //	a round            the updates of one call, as many as fit into a file; one above that gets a larger file
 //	files              total <= 2 x live + 2 x FileBytes, and spares; a reclaiming goroutine copies forward behind it
-//	waiting            a writer waits only for the disk, and for the next file if it fills one faster than zeros do
+//	waiting            a writer waits only for the disk: filling a file with zeros gives way to it
 //	memory             CacheBytes a WAL, 56 bytes for each record with entries, and each newest snapshot and bootstrap
 //	goroutines         two a WAL: one prepares files, one reclaims them
 //

@@ -94,7 +94,7 @@ func (j *Journal) openWALs(workers int, found bool) error {
 		w := &wal{
 			j: j, worker: uint32(i), dir: filepath.Join(j.dir, fmt.Sprintf("wal-%d", i)), fs: j.opts.FS,
 			index: index{replicas: map[nodeID]*replica{}}, seen: map[nodeID]struct{}{},
-			next: make(chan *file, 1), want: make(chan struct{}, 1), clean: make(chan struct{}, 1),
+			next: make(chan *file, 1), want: make(chan chan struct{}, 1), clean: make(chan struct{}, 1),
 		}
 		j.wals[i] = w
 		wg.Go(func() { errs[i] = w.open(found) })
@@ -133,7 +133,7 @@ func (w *wal) open(found bool) (err error) {
 	}
 	w.epoch, w.start, w.lastID = r.epoch+1, r.expected, r.lastID
 	w.seq, w.durable, w.noted = r.expected-1, r.expected-1, r.expected-1
-	f, err := w.makeNext(nil)
+	f, err := w.makeNext(nil, nil)
 	if err != nil {
 		return fmt.Errorf("journal: open: %w", err)
 	}
@@ -144,14 +144,14 @@ func (w *wal) open(found bool) (err error) {
 }
 
 // firstBytes is the size of an epoch's first file. The next ones are larger, by growth each time: a broker without
-// load takes little of the disk, and no file takes longer to prepare than the one before lasts.
+// load takes little of the disk, and filling a file takes no longer than the one before lasts, if the load is small.
 const (
 	firstBytes int64 = 1 << 20
 	growth           = 4
 )
 
-// makeNext makes the next file of the epoch.
-func (w *wal) makeNext(stop <-chan struct{}) (*file, error) {
+// makeNext makes the next file of the epoch. For stop and hurry see newFile.
+func (w *wal) makeNext(stop, hurry <-chan struct{}) (*file, error) {
 	size := min(firstBytes, w.j.opts.FileBytes)
 	for range w.made {
 		size = min(size*growth, w.j.opts.FileBytes)
@@ -160,7 +160,7 @@ func (w *wal) makeNext(stop <-chan struct{}) (*file, error) {
 		journal: w.j.id, worker: w.worker, first: w.made == 0,
 		id: w.lastID + 1, epoch: w.epoch, start: w.start,
 	}
-	f, err := newFile(w.fs, w.dir, h, size, w.spares.take(), stop)
+	f, err := newFile(w.fs, w.dir, h, size, w.spares.take(), stop, hurry)
 	if err != nil {
 		return nil, err
 	}
@@ -174,12 +174,13 @@ func (w *wal) prepare() {
 	defer w.j.preparers.Done()
 	defer close(w.next)
 	for {
+		var hurry <-chan struct{}
 		select {
 		case <-w.j.stopPreparing:
 			return
-		case <-w.want:
+		case hurry = <-w.want:
 		}
-		f, err := w.makeNext(w.j.stopPreparing)
+		f, err := w.makeNext(w.j.stopPreparing, hurry)
 		if errors.Is(err, ErrClosed) {
 			return
 		}
@@ -198,7 +199,7 @@ type spares struct {
 }
 
 // maxSpares bounds the spares of one WAL.
-const maxSpares = 2
+const maxSpares = 4
 
 func (s *spares) take() *file {
 	s.mu.Lock()

@@ -31,12 +31,12 @@ type wal struct {
 	durable uint64              // newest round that is known to be durable
 	oldest  uint64              // file with which recovery has to begin
 	noted   uint64              // durable, as the newest round says it
-	asked   bool                // for the file after the current one
+	hurry   chan struct{}       // of the file after the current one; nil: not asked for yet
 	scratch []byte              // of the last round that did not fit into the arena
 
-	next  chan *file    // the file after the current one, when it is ready
-	want  chan struct{} // asks for it
-	clean chan struct{} // asks for files to be reclaimed
+	next  chan *file         // the file after the current one, when it is ready
+	want  chan chan struct{} // asks for it; who closes what was sent waits for it
+	clean chan struct{}      // asks for files to be reclaimed
 
 	made   int    // files of this epoch; owned by the preparing goroutine
 	lastID uint64 // of the newest file; owned by it too
@@ -139,15 +139,14 @@ func (w *wal) room(size int64) error {
 			return err
 		}
 	}
-	w.request()
-	f, ok := <-w.next
+	f, ok := w.takeNext()
 	if !ok {
 		return cmp.Or(w.j.broken(), ErrClosed)
 	}
 	w.index.mu.Lock()
 	w.files = append(w.files, f)
 	w.index.mu.Unlock()
-	w.off, w.asked = blockBytes, false
+	w.off = blockBytes
 	w.tidy()
 	return nil
 }
@@ -160,10 +159,23 @@ func (w *wal) ask() {
 }
 
 func (w *wal) request() {
-	if !w.asked {
-		w.asked = true
-		w.want <- struct{}{} // has room: there is one request for each file
+	if w.hurry == nil {
+		w.hurry = make(chan struct{})
+		w.want <- w.hurry // has room: there is one request for each file
 	}
+}
+
+// takeNext returns the next file as soon as it can be used, filled or not. mu is held.
+func (w *wal) takeNext() (f *file, ok bool) {
+	w.request()
+	select {
+	case f, ok = <-w.next:
+	default:
+		close(w.hurry)
+		f, ok = <-w.next
+	}
+	w.hurry = nil
+	return f, ok
 }
 
 // sync makes everything that was written durable. A failure is final: the kernel may have dropped the bytes, and a
