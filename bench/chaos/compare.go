@@ -56,7 +56,7 @@ func compareShard(data []string, shard string) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		defer l.close()
+		defer func() { _ = l.close() }() // it was only read
 		logs[i] = l
 		start = max(start, l.start)
 	}

@@ -49,7 +49,7 @@ func (o Options) WithDefaults() Options {
 	setDefault(&o.Subscriptions, 2)
 	setDefault(&o.Dir, os.TempDir())
 	setDefault(&o.Images, o.Dir)
-	setDefault(&o.ImageMB, 1024)
+	setDefault(&o.ImageMB, 2048)
 	if len(o.Rows) == 0 {
 		o.Rows = []string{Rows[0].Name}
 	}
