@@ -12,10 +12,17 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/udp"
 )
 
 // ErrClosed is returned by Accept after Close.
 var ErrClosed = errors.New("transport: listener closed")
+
+// received is a socket that quic-go reads by a receiver.
+type received struct {
+	*net.UDPConn
+	*udp.Receiver
+}
 
 // Listener accepts client connections on one UDP socket.
 type Listener struct {
@@ -44,7 +51,7 @@ func Listen(cfg Config) (*Listener, error) {
 	l := &Listener{socket: socket, gate: newGate(cfg)}
 	l.growth.Store(int64(cfg.GrowBudget))
 	l.quic = &quic.Transport{
-		Conn:                socket,
+		Conn:                received{socket, udp.NewReceiver(socket)},
 		ConnContext:         l.gate.admit,
 		VerifySourceAddress: l.gate.mustProve,
 	}

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/net/ipv4"
+
+	"github.com/trunkline/trunkline/protocol/udp"
 )
 
 // socket is a connected UDP socket in the shape quic-go wants. quic-go addresses every packet, which a
@@ -15,7 +17,7 @@ import (
 // "connection refused" becomes a call of refused.
 type socket struct {
 	*net.UDPConn
-	batch   *ipv4.PacketConn
+	in      *udp.Receiver
 	refused func()
 }
 
@@ -31,7 +33,7 @@ func openSocket(ctx context.Context, addr string, refused func()) (*socket, erro
 		_ = c.Close()
 		return nil, fmt.Errorf("open socket: unexpected type %T", c)
 	}
-	return &socket{UDPConn: u, batch: ipv4.NewPacketConn(u), refused: refused}, nil
+	return &socket{UDPConn: u, in: udp.NewReceiver(u), refused: refused}, nil
 }
 
 // check reports whether err was a refusal, and passes it on if so.
@@ -46,7 +48,7 @@ func (s *socket) check(err error) bool {
 // ReadBatch is how quic-go reads on systems with recvmmsg.
 func (s *socket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	for {
-		n, err := s.batch.ReadBatch(ms, flags)
+		n, err := s.in.ReadBatch(ms, flags)
 		if !s.check(err) {
 			return n, err
 		}
