@@ -5,6 +5,7 @@ PKGS     := ./...
 COMMANDS := trunklined trunkline trunkbench
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 TIME     ?= 10s
+SEED     ?= 1
 BENCH_SHORT := publish-256b-4p,publish-1k-4p,sync-1p,rate-300
 BENCH_ALL   := publish-256b-1p,publish-256b-4p,publish-1k-1p,publish-1k-4p,sync-1p,sync-16p,e2e-half,e2e-half-1k,rate-300,rate-1k,rate-10k,fanout-1,fanout-2,fanout-4,catchup-1g,partitions-1,partitions-8,partitions-64,partitions-256,failover
 BENCH_PEERS := trunkline,jetstream:*,kafka:*,rabbitmq:*
@@ -16,7 +17,7 @@ NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo hostile scale bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
+.PHONY: help build demo hostile scale chaos chaos-power bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,12 @@ demo: build ## three brokers, a real file, leaders killed while it streams: noth
 
 hostile: build ## ten million random and mutated frames at three brokers, which go on serving (HOSTILE_FLAGS='--frames N --seed S')
 	$(BIN)/trunkbench hostile $(HOSTILE_FLAGS)
+
+chaos: build ## 50 SIGKILLs of whole brokers under full load, every message checked (SEED, CHAOS_FLAGS)
+	$(BIN)/trunkbench chaos --row sigkill --count 50 --seed $(SEED) $(CHAOS_FLAGS)
+
+chaos-power: build ## 50 power cuts, of one broker and of all at once; needs root and loop devices (SEED, CHAOS_FLAGS)
+	$(BIN)/trunkbench chaos --row powercut,powercut-all --count 50 --seed $(SEED) $(CHAOS_FLAGS)
 
 scale: build ## 200 partitions on three brokers: idle cost of each, and the pause of a kill (SCALE_FLAGS)
 	$(BIN)/trunkbench scale $(SCALE_FLAGS)

@@ -46,7 +46,7 @@ func (t *Trial) Strike(ctx context.Context) (Kill, error) {
 	if err != nil {
 		return k, fmt.Errorf("after the fault of broker %d: %w", k.Broker, err)
 	}
-	k.Pause = t.pub.pauses.around(k.Partitions, k.at, k.end())
+	k.Pause = t.pub.pauses.Longest(k.Partitions, k.at, k.end())
 	if err := t.Failure(); err != nil {
 		return k, fmt.Errorf("subscriber: %w", err)
 	}

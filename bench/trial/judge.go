@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/client"
 	"github.com/trunkline/trunkline/protocol"
@@ -17,21 +18,21 @@ const readBack = 2 * time.Minute
 
 // Verdict is what was found.
 type Verdict struct {
-	Published    int        `json:"published"`
-	Acked        int        `json:"acked"`
-	Delivered    int        `json:"delivered"`
-	Lost         int        `json:"lost"`
-	Duplicated   int        `json:"duplicated"`
-	Reordered    int        `json:"reordered"`
-	LeaderKills  int        `json:"leader_kills"`
-	PublishPause PauseStats `json:"publish_pause_ms"`
+	Published    int         `json:"published"`
+	Acked        int         `json:"acked"`
+	Delivered    int         `json:"delivered"`
+	Lost         int         `json:"lost"`
+	Duplicated   int         `json:"duplicated"`
+	Reordered    int         `json:"reordered"`
+	LeaderKills  int         `json:"leader_kills"`
+	PublishPause pause.Stats `json:"publish_pause_ms"`
 
-	DeliveryPause PauseStats `json:"delivery_pause_ms"`
-	ReturnPause   PauseStats `json:"return_pause_ms"` // longest publish pause of any partition while a victim came back
-	LeaderChanges int        `json:"leader_changes"`
-	Failed        int        `json:"failed"`   // publishes answered with an error
-	Phantom       int        `json:"phantom"`  // records that were never sent or were refused
-	Diverged      int        `json:"diverged"` // replicas that differ
+	DeliveryPause pause.Stats `json:"delivery_pause_ms"`
+	ReturnPause   pause.Stats `json:"return_pause_ms"` // longest publish pause of any partition while a victim came back
+	LeaderChanges int         `json:"leader_changes"`
+	Failed        int         `json:"failed"`   // publishes answered with an error
+	Phantom       int         `json:"phantom"`  // records that were never sent or were refused
+	Diverged      int         `json:"diverged"` // replicas that differ
 }
 
 // OK reports whether every promise held.
@@ -82,15 +83,15 @@ func (t *Trial) verdict(kills []Kill, stored, delivered *verify.Report) *Verdict
 		every[i] = int32(i)
 	}
 	for _, k := range kills {
-		back = append(back, t.pub.pauses.around(every, k.back, k.recovered))
-		publish = append(publish, t.pub.pauses.around(k.Partitions, k.at, k.end()))
-		delivery = append(delivery, t.sub.pauses.around(k.Partitions, k.at, k.end()))
+		back = append(back, t.pub.pauses.Longest(every, k.back, k.recovered))
+		publish = append(publish, t.pub.pauses.Longest(k.Partitions, k.at, k.end()))
+		delivery = append(delivery, t.sub.pauses.Longest(k.Partitions, k.at, k.end()))
 	}
 	v := &Verdict{
 		Published: len(t.pub.history), Acked: t.pub.ackedN, Delivered: t.sub.count, Failed: t.pub.failed,
 		Lost: stored.Lost + delivered.Lost, Duplicated: stored.Duplicated + delivered.Duplicated,
 		Reordered: stored.Reordered + delivered.Reordered, Phantom: stored.Phantom, Diverged: stored.Diverged + stored.Gaps,
-		LeaderKills: len(kills), PublishPause: stats(publish), DeliveryPause: stats(delivery), ReturnPause: stats(back),
+		LeaderKills: len(kills), PublishPause: pause.Of(publish), DeliveryPause: pause.Of(delivery), ReturnPause: pause.Of(back),
 	}
 	for p := range t.opts.Partitions {
 		_, epoch := t.client.Leader(t.opts.Topic, protocol.Partition(p))

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/client"
 )
@@ -20,8 +21,8 @@ const numberHeader = "n"
 type publisher struct {
 	producer *client.Producer
 	opts     Options
-	pauses   *pauses
-	delivery *pauses // of the subscriber
+	pauses   *pause.Meter
+	delivery *pause.Meter // of the subscriber
 	cancel   context.CancelFunc
 	done     chan struct{}
 
@@ -32,7 +33,7 @@ type publisher struct {
 	err     error         // guarded by mu; first failure
 }
 
-func publish(ctx context.Context, c *client.Client, opts Options, delivery *pauses) (*publisher, error) {
+func publish(ctx context.Context, c *client.Client, opts Options, delivery *pause.Meter) (*publisher, error) {
 	open, cancelOpen := context.WithTimeout(ctx, 30*time.Second)
 	defer cancelOpen()
 	producer, err := c.Producer(open, opts.Topic)
@@ -40,7 +41,7 @@ func publish(ctx context.Context, c *client.Client, opts Options, delivery *paus
 		return nil, err
 	}
 	loop, cancel := context.WithCancel(ctx)
-	p := &publisher{producer: producer, opts: opts, pauses: newPauses(), delivery: delivery, cancel: cancel, done: make(chan struct{})}
+	p := &publisher{producer: producer, opts: opts, pauses: pause.New(), delivery: delivery, cancel: cancel, done: make(chan struct{})}
 	go func() { defer close(p.done); p.loop(loop) }()
 	return p, nil
 }
@@ -72,7 +73,7 @@ func (p *publisher) send(ctx context.Context, n int) {
 	p.mu.Lock()
 	p.history = append(p.history, verify.Sent{Outcome: verify.Pending})
 	p.mu.Unlock()
-	p.pauses.sent(part, time.Now())
+	p.pauses.Sent(part, time.Now())
 	err := p.producer.Send(context.WithoutCancel(ctx), rec, func(rc client.Receipt, err error) { p.answered(n, part, rc, err) })
 	if err != nil {
 		p.answered(n, part, client.Receipt{}, err)
@@ -81,9 +82,9 @@ func (p *publisher) send(ctx context.Context, n int) {
 
 func (p *publisher) answered(n int, part int32, rc client.Receipt, err error) {
 	now := time.Now()
-	p.pauses.acked(part, now)
+	p.pauses.Answered(part, now)
 	if err == nil {
-		p.delivery.sent(part, now) // from now on a consumer waits for it
+		p.delivery.Sent(part, now) // from now on a consumer waits for it
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +142,7 @@ type subscriber struct {
 	sub    *client.Subscription
 	cancel context.CancelFunc
 	done   chan struct{}
-	pauses *pauses
+	pauses *pause.Meter
 
 	mu        sync.Mutex
 	delivered map[int32][]verify.Entry // guarded by mu
@@ -157,7 +158,7 @@ func subscribe(ctx context.Context, c *client.Client, topic string) (*subscriber
 		return nil, err
 	}
 	loop, cancel := context.WithCancel(ctx)
-	s := &subscriber{sub: sub, cancel: cancel, done: make(chan struct{}), pauses: newPauses(), delivered: map[int32][]verify.Entry{}}
+	s := &subscriber{sub: sub, cancel: cancel, done: make(chan struct{}), pauses: pause.New(), delivered: map[int32][]verify.Entry{}}
 	go func() { defer close(s.done); s.loop(loop) }()
 	return s, nil
 }
@@ -184,7 +185,7 @@ func (s *subscriber) take(m *client.Message) error {
 		return err
 	}
 	part := int32(m.Partition)
-	s.pauses.acked(part, time.Now())
+	s.pauses.Answered(part, time.Now())
 	s.mu.Lock()
 	s.delivered[part] = append(s.delivered[part], e)
 	s.count++

@@ -1,0 +1,126 @@
+package chaos
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/bench/verify"
+)
+
+func TestPlanFollowsFromTheSeed(t *testing.T) {
+	rows := rowNames()
+	plan := Plan(rows, 200, 3, 7)
+	require.Equal(t, plan, Plan(rows, 200, 3, 7))
+	require.NotEqual(t, plan, Plan(rows, 200, 3, 8))
+	seen := map[string]int{}
+	again := 0
+	for i, e := range plan {
+		seen[e.Row]++
+		if e.Again {
+			again++
+			require.Equal(t, plan[i-1].Victims, e.Victims, "the same brokers, while they come back")
+		}
+		require.Less(t, e.Hold, maxHold+1)
+	}
+	require.Len(t, seen, len(rows), "%v", seen)
+	require.Positive(t, again)
+	require.Less(t, again, 100)
+}
+
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	for want, o := range map[string]Options{
+		"no row":      {Rows: []string{"earthquake"}},
+		"--count":     {Count: -1},
+		"--brokers":   {Brokers: 2},
+		"--producers": {Producers: 1000},
+		"--image-mb":  {ImageMB: 1},
+	} {
+		_, err := Run(t.Context(), o)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestValuesAreRecognised(t *testing.T) {
+	for seq := range uint64(1000) {
+		id := verify.ID{Producer: 3, Seq: seq}
+		value := encode(id)
+		got, ok := decode(value)
+		require.True(t, ok)
+		require.Equal(t, id, got)
+		value[len(value)-1]++
+		_, ok = decode(value)
+		require.False(t, ok)
+	}
+	_, ok := decode(nil)
+	require.False(t, ok)
+}
+
+func TestLogsAreRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	require.NoError(t, os.WriteFile(path, []byte(`time=1 level=INFO msg="all is well"
+time=2 level=WARN msg="peer 17 is down" peer=2
+time=3 level=WARN msg="peer 4 is down" peer=2
+time=4 level=ERROR msg=bad
+panic: no
+`), 0o600))
+	lines, alarms, err := readLogs([]string{path})
+	require.NoError(t, err)
+	require.Equal(t, []LogLine{{"WARN", "peer N is down", 2}, {"ERROR", "bad", 1}}, lines)
+	require.Len(t, alarms, 1)
+	require.Contains(t, alarms[0], "panic: no")
+}
+
+// mountIn mounts a small disk whose image lies in images.
+func mountIn(t *testing.T, images string) *disk {
+	t.Helper()
+	d, err := makeDisk(t.Context(), filepath.Join(images, "broker-1.img"), t.TempDir(), 16<<20)
+	require.NoError(t, err)
+	require.NoError(t, d.mount(t.Context()))
+	t.Cleanup(func() {
+		if isMounted(t, d.dir) {
+			require.NoError(t, d.unmount())
+		}
+	})
+	return d
+}
+
+func isMounted(t *testing.T, dir string) bool {
+	t.Helper()
+	mounts, err := loopMounts()
+	require.NoError(t, err)
+	for _, m := range mounts {
+		if m.dir == dir {
+			return true
+		}
+	}
+	return false
+}
+
+func TestReclaimUnmountsOnlyWhatDeadRunsLeft(t *testing.T) {
+	requirePowerCuts(t)
+	parent := t.TempDir()
+	foreign := mountIn(t, t.TempDir())
+	livingDir, lock, err := claim(parent)
+	require.NoError(t, err)
+	defer lock.Close()
+	living := mountIn(t, livingDir)
+	deadDir, lock, err := claim(parent)
+	require.NoError(t, err)
+	require.NoError(t, lock.Close())
+	dead := mountIn(t, deadDir)
+
+	done, err := reclaim()
+	require.NoError(t, err)
+	require.Contains(t, done, dead.dir)
+	require.False(t, isMounted(t, dead.dir))
+	require.True(t, isMounted(t, living.dir))
+	require.True(t, isMounted(t, foreign.dir))
+	require.FileExists(t, dead.image, "data are not for us to remove")
+	out, err := exec.CommandContext(t.Context(), "losetup", "-j", dead.image).Output()
+	require.NoError(t, err)
+	require.Empty(t, string(out), "the loop device is released")
+}

@@ -1,0 +1,278 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/trunkline/trunkline/bench/pause"
+	"github.com/trunkline/trunkline/bench/verify"
+	"github.com/trunkline/trunkline/client"
+)
+
+const (
+	topic = "chaos"
+	// inFlight is how many messages of one lane wait for an answer at most.
+	inFlight = 64
+	// backlog is how many messages of a partition may wait for the slowest subscription; then its lanes wait. It keeps
+	// consumers far from the records that retention removes.
+	backlog     = 4000
+	backlogPoll = 2 * time.Millisecond
+	// keepBytes is the retention of a partition.
+	keepBytes = 16 << 20
+
+	connectLimit = 30 * time.Second
+)
+
+// load publishes as fast as answers come, and consumes. A lane is one producer on one partition: it numbers its own messages,
+// has its own window and goes on whatever happens to other partitions.
+//
+// Goroutines: one a lane and two a subscription. Messages under way: lanes x inFlight.
+type load struct {
+	partitions int
+	ledger     *verify.Ledger
+	trail      *verify.Trail
+	pauses     *pause.Meter
+	acked      []atomic.Int64   // by partition
+	delivered  [][]atomic.Int64 // by subscription and partition
+
+	books []books // by subscription
+
+	clients   []*client.Client
+	producers []*client.Producer
+	subs      []*client.Subscription
+	stopLanes context.CancelFunc
+	stopSubs  context.CancelFunc
+	lanes     sync.WaitGroup
+	consumers sync.WaitGroup
+
+	mu      sync.Mutex
+	trouble []string // guarded by mu; what no client may ever see, at most maxTrouble
+}
+
+const maxTrouble = 20
+
+// startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
+// startLoad failed.
+func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options) (*load, error) {
+	l := &load{
+		partitions: o.Partitions,
+		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
+		trail:      verify.NewTrail(o.Partitions),
+		pauses:     pause.New(),
+		acked:      make([]atomic.Int64, o.Partitions),
+		delivered:  make([][]atomic.Int64, o.Subscriptions),
+		books:      make([]books, o.Subscriptions),
+	}
+	lanes, stopLanes := context.WithCancel(ctx)
+	subs, stopSubs := context.WithCancel(ctx)
+	l.stopLanes, l.stopSubs = stopLanes, stopSubs
+	open, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	for s := range l.delivered {
+		l.delivered[s] = make([]atomic.Int64, o.Partitions)
+		c, err := l.client(open, connect)
+		if err != nil {
+			return l, err
+		}
+		l.books[s].init(o.Partitions)
+		sub, err := c.Subscribe(open, topic, fmt.Sprintf("s%d", s), client.StartAt(client.Earliest()),
+			client.OnGap(func(g client.Gap) { l.note("subscription %d: %+v was removed before it was delivered", s, g) }),
+			client.OnRebalance(l.books[s].rebalanced))
+		if err != nil {
+			return l, err
+		}
+		l.subs = append(l.subs, sub)
+		l.consumers.Go(func() { l.consume(subs, s, sub) })
+		l.consumers.Go(func() { l.books[s].commit(subs, sub) })
+	}
+	for range o.Producers {
+		c, err := l.client(open, connect)
+		if err != nil {
+			return l, err
+		}
+		p, err := c.Producer(open, topic)
+		if err != nil {
+			return l, err
+		}
+		l.producers = append(l.producers, p)
+	}
+	for i, p := range l.producers {
+		for part := range o.Partitions {
+			l.lanes.Go(func() { l.publish(lanes, p, uint32(i*o.Partitions+part), int32(part)) })
+		}
+	}
+	return l, nil
+}
+
+func (l *load) client(ctx context.Context, connect func(context.Context) (*client.Client, error)) (*client.Client, error) {
+	c, err := connect(ctx)
+	if err == nil {
+		l.clients = append(l.clients, c)
+	}
+	return c, err
+}
+
+// publish is one lane.
+func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, part int32) {
+	window := make(chan struct{}, inFlight)
+	for seq := uint64(0); l.awaitConsumers(ctx, part); seq++ {
+		select {
+		case window <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		l.ledger.Sent(lane, seq)
+		l.pauses.Sent(part, time.Now())
+		answered := func(r client.Receipt, err error) {
+			l.answered(lane, seq, part, r, err)
+			<-window
+		}
+		rec := client.Record{Value: encode(verify.ID{Producer: lane, Seq: seq}), Partition: client.OnPartition(int(part))}
+		// A message that was begun is never given up: what becomes of it must be known in the end.
+		if err := p.Send(context.WithoutCancel(ctx), rec, answered); err != nil {
+			answered(client.Receipt{}, err)
+		}
+	}
+}
+
+// awaitConsumers waits while too much of a partition is not delivered; false if ctx ended.
+func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
+	for ctx.Err() == nil {
+		slowest := l.delivered[0][part].Load()
+		for s := range l.delivered {
+			slowest = min(slowest, l.delivered[s][part].Load())
+		}
+		if l.acked[part].Load()-slowest < backlog {
+			return true
+		}
+		if sleep(ctx, backlogPoll) != nil {
+			return false
+		}
+	}
+	return false
+}
+
+func (l *load) answered(lane uint32, seq uint64, part int32, r client.Receipt, err error) {
+	l.pauses.Answered(part, time.Now())
+	if err == nil {
+		l.ledger.Answered(lane, seq, verify.Acked, int32(r.Partition), int64(r.Offset))
+		l.acked[part].Add(1)
+		return
+	}
+	outcome := verify.Unknown
+	var perr *client.PublishError
+	if errors.As(err, &perr) && perr.Outcome == client.NotAppended {
+		outcome = verify.NotAppended
+	}
+	l.ledger.Answered(lane, seq, outcome, -1, -1)
+	l.note("producer %d message %d: %v", lane, seq, err)
+}
+
+// consume receives and acknowledges everything.
+func (l *load) consume(ctx context.Context, s int, sub *client.Subscription) {
+	for m, err := range sub.Messages(ctx) {
+		if err == nil {
+			l.take(s, m)
+			err = sub.Ack(m)
+			l.books[s].acknowledged(m)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !errors.Is(err, client.ErrPartitionLost) {
+			l.note("subscription %d ended: %v", s, err)
+			return
+		}
+	}
+}
+
+func (l *load) take(s int, m *client.Message) {
+	id, ok := decode(m.Value)
+	if !ok {
+		l.ledger.Foreign(fmt.Sprintf("subscription %d partition %d offset %d: damaged", s, m.Partition, m.Offset))
+		return
+	}
+	part := int32(m.Partition)
+	if l.books[s].isCommitted(m) {
+		l.note("subscription %d partition %d offset %d: delivered after its acknowledgement was committed", s, part, m.Offset)
+	}
+	l.ledger.Delivered(s, verify.Arrival{Producer: id.Producer, Seq: id.Seq, Partition: part, Offset: int64(m.Offset)})
+	l.trail.Delivered(part, uint64(m.Offset), id)
+	l.delivered[s][part].Add(1)
+}
+
+// counts returns how many messages were acknowledged, by partition.
+func (l *load) counts() []int64 {
+	out := make([]int64, l.partitions)
+	for p := range out {
+		out[p] = l.acked[p].Load()
+	}
+	return out
+}
+
+// lostTurns returns how often a consumer was told that a partition went away from it.
+func (l *load) lostTurns() (n int) {
+	for s := range l.books {
+		n += l.books[s].lostTurns()
+	}
+	return n
+}
+
+func (l *load) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.trouble) < maxTrouble {
+		l.trouble = append(l.trouble, fmt.Sprintf(format, args...))
+	}
+}
+
+func (l *load) notes() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.trouble...)
+}
+
+// settle stops publishing and waits until every message is answered, at most until ctx ends.
+func (l *load) settle(ctx context.Context) error {
+	l.stopLanes()
+	l.lanes.Wait()
+	errs := make([]error, len(l.producers))
+	var all sync.WaitGroup
+	for i, p := range l.producers {
+		all.Go(func() { errs[i] = p.Close(ctx) })
+	}
+	all.Wait()
+	l.producers = nil
+	return errors.Join(errs...)
+}
+
+// close ends everything, also a load that has not settled: its lanes may wait for room that only the end of their client makes.
+func (l *load) close(ctx context.Context) error {
+	l.stopLanes()
+	var errs []error
+	for _, s := range l.subs {
+		errs = append(errs, s.Close(ctx))
+	}
+	l.stopSubs()
+	for _, c := range l.clients {
+		errs = append(errs, c.Close(ctx))
+	}
+	l.lanes.Wait()
+	l.consumers.Wait()
+	return errors.Join(errs...)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

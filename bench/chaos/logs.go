@@ -1,0 +1,58 @@
+package chaos
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// LogLine is what brokers said at level WARN or ERROR, and how often.
+type LogLine struct {
+	Level   string `json:"level"`
+	Message string `json:"message"`
+	Count   int    `json:"count"`
+}
+
+// maxLogLines bounds the different messages that are told.
+const maxLogLines = 40
+
+var (
+	logForm = regexp.MustCompile(`level=(WARN|ERROR) msg=("(?:[^"\\]|\\.)*"|\S+)`)
+	digits  = regexp.MustCompile(`\d+`)
+	alarm   = regexp.MustCompile(`(?i)panic|fatal error|DATA RACE|corrupt`)
+)
+
+// readLogs counts the warnings of all logs, with numbers left out, and returns the lines that must never be there.
+func readLogs(paths []string) (lines []LogLine, alarms []string, err error) {
+	counts := map[LogLine]int{}
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, nil, fmt.Errorf("log: %w", err)
+		}
+		scan := bufio.NewScanner(f)
+		scan.Buffer(nil, 1<<20)
+		for scan.Scan() {
+			if text := scan.Text(); alarm.MatchString(text) && len(alarms) < maxLogLines {
+				alarms = append(alarms, path+": "+text)
+			}
+			if m := logForm.FindStringSubmatch(scan.Text()); m != nil {
+				counts[LogLine{Level: m[1], Message: digits.ReplaceAllString(strings.Trim(m[2], `"`), "N")}]++
+			}
+		}
+		_ = f.Close()
+		if err := scan.Err(); err != nil {
+			return nil, nil, fmt.Errorf("log %s: %w", path, err)
+		}
+	}
+	for l, n := range counts {
+		l.Count = n
+		lines = append(lines, l)
+	}
+	slices.SortFunc(lines, func(a, b LogLine) int { return cmp.Or(b.Count-a.Count, strings.Compare(a.Message, b.Message)) })
+	return lines[:min(len(lines), maxLogLines)], alarms, nil
+}

@@ -1,0 +1,122 @@
+package chaos
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/trunkline/trunkline/bench/cluster"
+)
+
+// Options say what to do. Zero fields take the defaults of WithDefaults.
+type Options struct {
+	Binary string   // path of trunklined
+	Rows   []string // names of Rows, mixed by the seed
+	Count  int      // faults
+	Seed   uint64   // the schedule follows from it
+
+	Brokers       int
+	Partitions    int
+	Producers     int
+	Subscriptions int
+
+	Dir     string            // where the run's directory is made; "": the system's temporary directory
+	Images  string            // where the disks' images are made; "": Dir
+	ImageMB int               // size of an image, MiB; it takes the space that is used
+	Config  map[string]string // more keys of the brokers' configuration
+	Keep    bool              // keep everything, also after a run without violation
+
+	Progress io.Writer // lines for people
+}
+
+// Bounds of the options.
+const (
+	maxCount      = 10_000
+	maxPartitions = 256
+	maxProducers  = 64
+	minImageMB    = 256
+)
+
+// WithDefaults fills in what is zero.
+func (o Options) WithDefaults() Options {
+	setDefault(&o.Count, 20)
+	setDefault(&o.Seed, 1)
+	setDefault(&o.Brokers, 3)
+	setDefault(&o.Partitions, 8)
+	setDefault(&o.Producers, 4)
+	setDefault(&o.Subscriptions, 2)
+	setDefault(&o.Dir, os.TempDir())
+	setDefault(&o.Images, o.Dir)
+	setDefault(&o.ImageMB, 2048)
+	if len(o.Rows) == 0 {
+		o.Rows = []string{Rows[0].Name}
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (o *Options) validate() error {
+	within := func(flag string, value, low, high int) error {
+		if value < low || value > high {
+			return fmt.Errorf("--%s %d is outside %d to %d", flag, value, low, high)
+		}
+		return nil
+	}
+	for _, name := range o.Rows {
+		if !slices.ContainsFunc(Rows, func(r Row) bool { return r.Name == name }) {
+			return fmt.Errorf("there is no row %q: choose of %s", name, strings.Join(rowNames(), ", "))
+		}
+	}
+	for _, err := range []error{
+		within("count", o.Count, 1, maxCount),
+		within("brokers", o.Brokers, 3, cluster.MaxBrokers),
+		within("partitions", o.Partitions, 1, maxPartitions),
+		within("producers", o.Producers, 1, maxProducers),
+		within("subscriptions", o.Subscriptions, 1, 16),
+		within("image-mb", o.ImageMB, minImageMB, 1<<20),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// brokerConfig makes everything happen often: segments are small, the Raft log is compacted and records are removed every few
+// seconds, so that faults meet all of it.
+func (o *Options) brokerConfig() map[string]string {
+	conf := map[string]string{
+		"topics.segment_bytes": "4MiB",
+		"topics.retain_every":  "2s",
+		"raft.compact_bytes":   "8MiB",
+		"limits.disk_reserve":  "64MiB",
+	}
+	for key, value := range o.Config {
+		conf[key] = value
+	}
+	return conf
+}
+
+// Replay returns the command that runs the same schedule again.
+func (o *Options) Replay() string {
+	words := []string{
+		"trunkbench chaos", "--row", strings.Join(o.Rows, ","), "--count", fmt.Sprint(o.Count), "--seed", fmt.Sprint(o.Seed),
+		"--brokers", fmt.Sprint(o.Brokers), "--partitions", fmt.Sprint(o.Partitions), "--producers", fmt.Sprint(o.Producers),
+		"--subscriptions", fmt.Sprint(o.Subscriptions), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
+	}
+	for key, value := range o.Config {
+		words = append(words, "--set", key+"="+value)
+	}
+	return strings.Join(words, " ")
+}

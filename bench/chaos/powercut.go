@@ -1,0 +1,181 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/trunkline/trunkline/bench/cluster"
+)
+
+const (
+	// canary is written to a victim's disk just before the cut, and must be gone after it.
+	canary    = ".chaos-canary"
+	stopLimit = 5 * time.Second // until every thread of a stopped process stands
+)
+
+// powerCut takes the power from brokers: each keeps its data on a disk of its own, which loses what was not synced.
+//
+//	running --SIGSTOP--> stopped --canary, EXT4_IOC_SHUTDOWN--> without disk --SIGKILL, unmount--> off --mount--> disk back --> started
+//
+// The process is stopped first so that it does not see, and cannot answer for, its disk's end.
+type powerCut struct {
+	images string // where the directory of the images is made
+	size   int64  // of an image, bytes
+
+	dir   string // of the images
+	lock  *os.File
+	disks map[int]*disk
+}
+
+func (p *powerCut) Name() string { return "powercut" }
+
+func (p *powerCut) Available() error {
+	if os.Geteuid() != 0 {
+		return &UnavailableError{p.Name(), "mounting needs root"}
+	}
+	for _, tool := range []string{"mkfs.ext4", "mount"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return &UnavailableError{p.Name(), err.Error()}
+		}
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		return &UnavailableError{p.Name(), "no loop devices: " + err.Error()}
+	}
+	return nil
+}
+
+func (p *powerCut) Setup(ctx context.Context, dir string, n int) error {
+	var err error
+	if p.dir, p.lock, err = claim(p.images); err != nil {
+		return err
+	}
+	if err := provePowerCut(ctx, p.dir); err != nil {
+		return err
+	}
+	p.disks = map[int]*disk{}
+	for id := 1; id <= n; id++ {
+		data := brokerData(dir, id)
+		if err := os.MkdirAll(data, 0o700); err != nil {
+			return fmt.Errorf("broker %d: %w", id, err)
+		}
+		d, err := makeDisk(ctx, filepath.Join(p.dir, fmt.Sprintf("broker-%d.img", id)), data, p.size)
+		if err != nil {
+			return err
+		}
+		p.disks[id] = d
+		if err := d.mount(ctx); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(data, "lost+found")); err != nil {
+			return fmt.Errorf("broker %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (p *powerCut) Inject(ctx context.Context, c *cluster.Cluster, victims []int) error {
+	if err := each(victims, func(id int) error { return freeze(ctx, c, id) }); err != nil {
+		return err
+	}
+	err := each(victims, func(id int) error {
+		d := p.disks[id]
+		return errors.Join(write(filepath.Join(d.dir, canary), []byte("not synced"), false), d.cut())
+	})
+	return errors.Join(err, each(victims, func(id int) error {
+		return errors.Join(c.Kill(ctx, id), p.disks[id].unmount())
+	}))
+}
+
+// freeze stops a broker and waits until none of its threads runs.
+func freeze(ctx context.Context, c *cluster.Cluster, id int) error {
+	b, err := c.Broker(id)
+	if err != nil {
+		return err
+	}
+	if err := c.Pause(id); err != nil {
+		return err
+	}
+	for end := time.Now().Add(stopLimit); ; {
+		switch ok, err := stopped(b.PID); {
+		case err != nil:
+			return fmt.Errorf("broker %d: %w", id, err)
+		case ok:
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("broker %d (pid %d) still runs %v after SIGSTOP", id, b.PID, stopLimit)
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *powerCut) Prove(ctx context.Context, _ *cluster.Cluster, victims []int) error {
+	return each(victims, func(id int) error {
+		d := p.disks[id]
+		if err := d.mount(ctx); err != nil {
+			return err
+		}
+		left, err := survived(filepath.Join(d.dir, canary))
+		if err != nil {
+			return fmt.Errorf("broker %d: %w", id, err)
+		}
+		if left {
+			return fmt.Errorf("broker %d: what was not synced survived the power cut", id)
+		}
+		return nil
+	})
+}
+
+func (p *powerCut) Recover(_ context.Context, c *cluster.Cluster, victims []int) error {
+	return spawn(c, victims)
+}
+
+func (p *powerCut) Cleanup(keep bool) error {
+	if p.dir == "" {
+		return nil
+	}
+	var errs []error
+	for _, d := range p.disks {
+		errs = append(errs, d.unmount())
+	}
+	if err := errors.Join(errs...); !keep && err == nil {
+		errs = append(errs, os.RemoveAll(p.dir))
+	}
+	return errors.Join(append(errs, p.lock.Close())...)
+}
+
+func (p *powerCut) Evidence() []string {
+	var lines []string
+	for id := range len(p.disks) {
+		lines = append(lines, fmt.Sprintf("broker %d's data: mount -o ro,loop %s DIR", id+1, p.disks[id+1].image))
+	}
+	return lines
+}
+
+// each does something with all victims at the same time and waits for all.
+func each(victims []int, do func(id int) error) error {
+	errs := make([]error, len(victims))
+	var all sync.WaitGroup
+	for i, id := range victims {
+		all.Go(func() { errs[i] = do(id) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// threadState returns the state in a stat file of /proc. The field before it is a name in parentheses that may hold anything.
+func threadState(stat []byte) byte {
+	_, rest, _ := bytes.Cut(stat[max(0, bytes.LastIndexByte(stat, ')')):], []byte(" "))
+	if len(rest) == 0 {
+		return 0
+	}
+	return rest[0]
+}

@@ -1,0 +1,150 @@
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/trunkline/trunkline/bench/pause"
+	"github.com/trunkline/trunkline/bench/verify"
+)
+
+// Injected is one fault that was made. Times are milliseconds; those of a fault that was followed by another one before the
+// brokers were back are 0.
+type Injected struct {
+	Event
+	At      float64 `json:"at_s"`        // seconds since the first event's healthy time began
+	Acked   int64   `json:"acked"`       // messages acknowledged before it, since the fault before it
+	Pause   float64 `json:"pause_ms"`    // longest time without an answer on a partition with something under way
+	Restart float64 `json:"restart_ms"`  // from the start of the processes until all say that they are ready
+	CatchUp float64 `json:"catch_up_ms"` // from then until every replica has what there was and every partition acknowledges
+
+	at time.Time
+}
+
+// Result is the verdict.
+type Result struct {
+	Seed     uint64     `json:"seed"`
+	Replay   string     `json:"replay"` // the command for the same schedule
+	Faults   []Injected `json:"faults"`
+	Brokers  int        `json:"brokers_hit"` // faults, counted once for every broker that it hit
+	Seconds  float64    `json:"seconds"`
+	Sent     int64      `json:"sent"`
+	Acked    int64      `json:"acked"`
+	Got      int64      `json:"delivered"` // over all subscriptions
+	ReadBack int        `json:"read_back"` // over all replicas
+
+	Lost        int64 `json:"lost"`
+	Duplicated  int64 `json:"duplicated"`
+	Redelivered int64 `json:"redelivered"` // acknowledged, not committed, and lost with the turn of their consumer
+	LostTurns   int   `json:"lost_turns"`  // how often a consumer was told that it had lost a partition
+	Reordered   int64 `json:"reordered"`
+	Phantom     int64 `json:"phantom"`
+	Unanswered  int64 `json:"unanswered"`
+	Diverged    int   `json:"diverged"`
+
+	Compared   comparison  `json:"compared"`
+	Pause      pause.Stats `json:"pause_ms"`
+	Restart    pause.Stats `json:"restart_ms"`
+	CatchUp    pause.Stats `json:"catch_up_ms"`
+	Log        []LogLine   `json:"log"`
+	Violations []string    `json:"violations"`
+}
+
+// OK reports whether every promise held.
+func (r *Result) OK() bool { return len(r.Violations) == 0 }
+
+func (r *Result) violation(format string, args ...any) {
+	r.Violations = append(r.Violations, fmt.Sprintf(format, args...))
+}
+
+// count takes over what the ledger and the trail have found. Unless the load was drained, what has not come yet is not lost.
+func (r *Result) count(t verify.Tally, trail verify.Report, drained bool) {
+	if !drained {
+		t.Lost, t.Unanswered, t.Examples = 0, 0, nil
+	}
+	r.Sent, r.Acked, r.Got = t.Sent, t.Acked, t.Delivered
+	r.Lost, r.Duplicated, r.Redelivered = t.Lost+int64(trail.Lost), t.Duplicated, t.Redelivered
+	r.Reordered, r.Phantom, r.Unanswered = t.Reordered, t.Phantom, t.Unanswered
+	r.Diverged = trail.Diverged + trail.Gaps
+	for _, e := range append(t.Examples, trail.Examples...) {
+		r.violation("%s", e)
+	}
+	if r.Redelivered > 0 && r.LostTurns == 0 {
+		r.violation("%d messages were delivered again to consumers that had lost no partition", r.Redelivered)
+	}
+	if r.Unanswered > 0 {
+		r.violation("%d publishes have no answer", r.Unanswered)
+	}
+}
+
+// summarise computes the percentiles over the faults that the brokers came back from.
+func (r *Result) summarise() {
+	var pauses, restarts, catchUps []time.Duration
+	for _, f := range r.Faults {
+		r.Brokers += len(f.Victims)
+		if f.Restart > 0 {
+			pauses = append(pauses, duration(f.Pause))
+			restarts = append(restarts, duration(f.Restart))
+			catchUps = append(catchUps, duration(f.CatchUp))
+		}
+	}
+	r.Pause, r.Restart, r.CatchUp = pause.Of(pauses), pause.Of(restarts), pause.Of(catchUps)
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func duration(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
+
+// Print writes the table of faults and the verdict.
+func (r *Result) Print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "#\tat\tfault\tacked before\tpublish pause\trestart\tcatch-up")
+	for i, f := range r.Faults {
+		back := "cut again\t\t"
+		if f.Restart > 0 {
+			back = fmt.Sprintf("%.0f ms\t%.0f ms\t%.0f ms", f.Pause, f.Restart, f.CatchUp)
+		}
+		fmt.Fprintf(t, "%d\t%.1f s\t%s of %s\t%d\t%s\n", i+1, f.At, f.Row, brokerList(f.Victims), f.Acked, back)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		name string
+		pause.Stats
+	}{{"publish pause", r.Pause}, {"restart", r.Restart}, {"catch-up", r.CatchUp}} {
+		fmt.Fprintf(w, "%s: p50 %.0f ms, p99 %.0f ms, max %.0f ms\n", s.name, s.P50, s.P99, s.Max)
+	}
+	for _, l := range r.Log {
+		fmt.Fprintf(w, "log: %6d x %s %s\n", l.Count, l.Level, l.Message)
+	}
+	fmt.Fprintf(w, "%d faults on %d brokers in %.0f s: %d messages acknowledged, %d delivered, %d read back from replicas, %d bytes of %d partitions equal on all\n",
+		len(r.Faults), r.Brokers, r.Seconds, r.Acked, r.Got, r.ReadBack, r.Compared.Bytes, r.Compared.Partitions)
+	if r.LostTurns > 0 {
+		fmt.Fprintf(w, "%d turns of consumers were lost; %d messages whose acknowledgement was not committed were delivered again\n", r.LostTurns, r.Redelivered)
+	}
+	fmt.Fprintf(w, "lost %d, duplicated %d, reordered %d, phantom %d, diverged %d: ", r.Lost, r.Duplicated, r.Reordered, r.Phantom, r.Diverged)
+	verdict := "every promise held"
+	if !r.OK() {
+		verdict = "FAILED"
+	}
+	fmt.Fprintln(w, verdict)
+	for _, v := range r.Violations {
+		fmt.Fprintln(w, "VIOLATION:", v)
+	}
+	return nil
+}
+
+// writeJSON leaves a file of the run's directory.
+func writeJSON(dir, name string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return os.WriteFile(filepath.Join(dir, name), append(text, '\n'), 0o600)
+}
