@@ -12,6 +12,8 @@ import (
 )
 
 const (
+	// upkeepMoments is at how many moments of Config.UpkeepEvery partitions take their turns.
+	upkeepMoments = 4
 	// streamGrace is how long the Raft log behind a snapshot that was streamed is kept: the replica has to write it to its
 	// disk before it asks for what follows.
 	streamGrace = 15 * time.Second
@@ -45,10 +47,12 @@ func (u *upkeep) start(p *Partition) {
 // stop lets a turn under way end by itself: it sees that the partition is closed.
 func (u *upkeep) stop() { u.timer.Stop() }
 
-// interval spreads the turns of many partitions.
+// interval spreads the turns of many partitions, but over few moments, the same for all of them: waking the process costs
+// far more than a turn that finds nothing to do.
 func (u *upkeep) interval(p *Partition) time.Duration {
 	every := p.cfg.UpkeepEvery
-	return every/2 + rand.N(every)
+	now := time.Now()
+	return now.Add(every/2 + rand.N(every)).Truncate(every / upkeepMoments).Sub(now)
 }
 
 // SetRetention says what the leader drops: records older than maxAge milliseconds and those beyond the newest maxBytes

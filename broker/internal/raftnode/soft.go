@@ -2,13 +2,14 @@ package raftnode
 
 import (
 	"fmt"
+	"time"
 	_ "unsafe" // for go:linkname
 )
 
 // Dragonboat sizes the queues of each replica for one that serves alone: 1.1 MB of them, idle. Its own way to change
 // that is a JSON file in the working directory of the process, read before main runs, which is no way for a daemon.
-// The variables below are where it keeps what it read; they are used when a replica is made or, the last two, while
-// its entries are trimmed.
+// The variables below are where it keeps what it read; they are used when a replica is made or, the last two of the table,
+// while its entries are trimmed.
 //
 //	                            default   here     why it is enough
 //	received messages           2 x 1024  2 x 256  a follower that falls behind by more is told to probe
@@ -17,6 +18,11 @@ import (
 //	tables of open proposals    16        2        one goroutine proposes; each has a random source of 5 KB
 //	entries kept in memory      512       64       allocated anew with nearly every step of a quiet shard
 //	free ones before it grows   96        16
+//
+// The last variable is an interval, not a queue: every 200 ms each step and apply worker goes through all of its replicas,
+// asked or not, more often than Raft's clock has them do it. Whatever is to be done is signalled as well, with one hole: a
+// worker that hears that a replica is ready before it hears that there is one drops the signal. So the backstop stays, and
+// reloadInterval bounds how late such a replica starts.
 //
 //go:linkname receiveQueueLen github.com/lni/dragonboat/v4.receiveQueueLen
 var receiveQueueLen uint64
@@ -36,6 +42,12 @@ var entrySliceSize uint64
 //go:linkname minEntrySliceSize github.com/lni/dragonboat/v4/internal/raft.minEntrySliceSize
 var minEntrySliceSize uint64
 
+//go:linkname nodeReloadInterval github.com/lni/dragonboat/v4.nodeReloadInterval
+var nodeReloadInterval time.Duration
+
+// reloadInterval is how often workers look at all of their replicas without being asked.
+const reloadInterval = time.Second
+
 func init() {
 	// The packages that own the variables have set them by now, for this one imports them.
 	for _, set := range []struct {
@@ -50,4 +62,8 @@ func init() {
 		}
 		*set.what = set.to
 	}
+	if nodeReloadInterval != 200*time.Millisecond {
+		panic(fmt.Errorf("raftnode: Dragonboat's workers reload every %v: this version keeps it elsewhere", nodeReloadInterval))
+	}
+	nodeReloadInterval = reloadInterval
 }
