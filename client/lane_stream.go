@@ -260,6 +260,8 @@ func (l *lane) lingers() time.Duration {
 		return time.Hour
 	case first < l.urgent, l.box.PendingBytes() >= l.p.cfg.batchBytes:
 		return 0
+	case l.box.InFlight() == 0: // nothing is going on: company would come for the next batch as well
+		return 0
 	}
 	return time.Until(l.oldest.Add(l.p.cfg.linger))
 }

@@ -73,8 +73,9 @@ type Partitioner func(r *Record, partitions int) int
 // continues its sequence. Names follow the rules of topic names.
 func WithProducerName(name string) ProducerOption { return func(c *producerConfig) { c.name = name } }
 
-// WithLinger sets how long a record given to Send may wait for company in its batch. Publish never
-// waits, and a full batch goes out at once. Default 1 ms; 0 sends as soon as a batch may be in flight.
+// WithLinger sets how long a record given to Send may wait for company in its batch while another batch of
+// its partition is owed an answer. Publish never waits, and a full batch goes out at once. Default 1 ms; 0 sends
+// as soon as a batch may be in flight.
 func WithLinger(d time.Duration) ProducerOption { return func(c *producerConfig) { c.linger = d } }
 
 // WithBatchBytes bounds a batch before compression. Default 256 KiB; a larger record goes alone.

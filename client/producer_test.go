@@ -65,6 +65,26 @@ func TestSendCompletesInOrder(t *testing.T) {
 	}
 }
 
+// TestNothingLingersAlone: a record waits for company only while a batch before it is owed an answer.
+func TestNothingLingersAlone(t *testing.T) {
+	fc := start(t, fakebroker.Config{})
+	fc.CreateTopic("t", 1)
+	c := connect(t, fc)
+	ctx := within(t)
+	p, err := c.Producer(ctx, "t", client.WithLinger(time.Hour))
+	require.NoError(t, err)
+	sent := make(chan error, 1)
+	for i := range 3 { // each is answered before the next
+		require.NoError(t, p.Send(ctx, record(0, i), func(_ client.Receipt, err error) { sent <- err }))
+		select {
+		case err := <-sent:
+			require.NoError(t, err)
+		case <-ctx.Done():
+			require.Fail(t, "it lingers")
+		}
+	}
+}
+
 // TestLeaderKilled kills the leader again and again while records flow: none is lost, repeated or out of
 // order, and the pause is short because the new leader is pushed over a warm connection.
 func TestLeaderKilled(t *testing.T) {
