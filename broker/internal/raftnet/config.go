@@ -68,6 +68,9 @@ type Config struct {
 	OnPeerDown func(b protocol.BrokerID, boot [16]byte, cause string)
 	OnPeerUp   func(b protocol.BrokerID, boot [16]byte)
 
+	// HoldFrom is the first shard whose commit notices may wait, see holder: of such shards nobody reads a follower.
+	// 0 means that none may.
+	HoldFrom               uint64
 	SnapshotBytesPerSecond int // 0 means DefaultSnapshotBytesPerSecond
 	QueueBytes             int // 0 means DefaultQueueBytes
 	Log                    *slog.Logger

@@ -7,8 +7,9 @@ import (
 	pb "github.com/lni/dragonboat/v4/raftpb"
 )
 
-// holdWait is how long a commit notice may wait. It is far below Raft's tick, and nobody waits for a follower to
-// learn what is committed: clients are served by the leader, and a new leader commits again what it has.
+// holdWait is how long a commit notice may wait. It is far below Raft's tick. In shards from Config.HoldFrom on nobody
+// waits for a follower to learn what is committed: clients are served by the leader, and a new leader commits again
+// what it has.
 const holdWait = 10 * time.Millisecond
 
 // holder keeps back commit notices: Replicate messages without entries, which a leader sends to each follower
@@ -19,6 +20,7 @@ const holdWait = 10 * time.Millisecond
 // Raft allows any message to be late or lost. A notice is not lost: it is sent after at most 2 x holdWait.
 // The bound is one message per shard and follower.
 type holder struct {
+	from uint64                // first shard whose notices are held, 0: none
 	send func(pb.MessageBatch) // of notices; called from the timer's goroutine
 
 	mu     sync.Mutex
@@ -33,13 +35,13 @@ type holder struct {
 // flow is what a later Replicate must have in common with an earlier one to supersede it.
 type flow struct{ shard, to uint64 }
 
-func newHolder(send func(pb.MessageBatch)) *holder {
-	return &holder{send: send, newer: make(map[flow]pb.Message), older: make(map[flow]pb.Message)}
+func newHolder(from uint64, send func(pb.MessageBatch)) *holder {
+	return &holder{from: from, send: send, newer: make(map[flow]pb.Message), older: make(map[flow]pb.Message)}
 }
 
 // hold takes over a commit notice, and reports false for a message that has to be sent: it supersedes what is held.
 func (h *holder) hold(m *pb.Message, batch *pb.MessageBatch) bool {
-	if m.Type != pb.Replicate {
+	if m.Type != pb.Replicate || h.from == 0 || m.ShardID < h.from {
 		return false
 	}
 	key := flow{m.ShardID, m.To}

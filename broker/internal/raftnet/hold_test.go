@@ -27,7 +27,7 @@ type delivery struct {
 func holding(t *testing.T, fn func(h *holder, sent func(wait time.Duration) []delivery)) {
 	synctest.Test(t, func(*testing.T) {
 		var all []delivery
-		h := newHolder(func(b pb.MessageBatch) {
+		h := newHolder(1, func(b pb.MessageBatch) {
 			for _, m := range b.Requests {
 				require.Equal(t, "me", b.SourceAddress)
 				all = append(all, delivery{m.Commit, time.Now()})
@@ -87,6 +87,15 @@ func TestNewestCommitNoticeIsSent(t *testing.T) {
 		require.True(t, h.hold(notice(1, 2, 11), &holdBatch))
 		require.Equal(t, []uint64{11}, commits(sent(3*holdWait)))
 	})
+}
+
+// TestHoldFrom: brokers serve the metadata from their own replicas, so a topic that was made must be known everywhere soon.
+func TestHoldFrom(t *testing.T) {
+	for from, held := range map[uint64]bool{0: false, 5: true, 6: true, 7: false} {
+		h := newHolder(from, func(pb.MessageBatch) {})
+		require.Equal(t, held, h.hold(notice(6, 2, 1), &holdBatch), "from %d", from)
+		h.close()
+	}
 }
 
 func TestNothingIsHeldAfterClose(t *testing.T) {

@@ -111,7 +111,7 @@ func (t *transport) GetConnection(_ context.Context, target string) (raftio.ICon
 		t.n.log.warn("messages to an unknown address are dropped", "addr", target)
 	}
 	c := &connection{n: t.n, p: p}
-	c.notices = newHolder(func(b pb.MessageBatch) { c.send(c.p.links[laneBulk], b.Requests, b) })
+	c.notices = newHolder(t.n.cfg.HoldFrom, func(b pb.MessageBatch) { c.send(c.p.links[laneBulk], b.Requests, b) })
 	return c, nil
 }
 
