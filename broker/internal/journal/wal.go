@@ -174,7 +174,9 @@ func (w *wal) takeNext() (f *file, ok bool) {
 		close(w.hurry)
 		f, ok = <-w.next
 	}
-	w.hurry = nil
+	if ok { // otherwise nobody takes requests any more
+		w.hurry = nil
+	}
 	return f, ok
 }
 

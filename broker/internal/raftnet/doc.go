@@ -5,7 +5,8 @@
 // raftio.ITransport that never fails and never blocks; the stock transport's circuit breaker, which drops votes for
 // up to a second after a peer restarted, therefore never trips on messages.
 //
-// A leader's commit notices wait for a moment, since nearly each is superseded by the next entries; see holder.
+// Commit notices of the shards from Config.HoldFrom on wait for a moment, since nearly each is superseded by the next
+// entries; see holder.
 //
 // A broker dials three connections to each peer: urgent (heartbeats, votes, answers), bulk (entries) and liveness,
 // and one more per snapshot stream. What the dialer sends is data; what comes back on the same connection
