@@ -67,8 +67,8 @@ type feed struct {
 	freed    int             // credit to give back
 	ackSent  protocol.Offset // newest acknowledgement on this stream
 	ackSince time.Time       // when the oldest unsent one came
-	ackNow   bool
-	released bool // Release was sent on leaving
+	ackNow   bool            // somebody waits for the commit
+	released bool            // Release was sent on leaving
 }
 
 // run keeps a stream open until the consumer is closed or cannot go on.

@@ -429,6 +429,9 @@ func (f *feed) ackable() protocol.Offset { return min(f.turn.win.Prefix(), f.rec
 // acknowledge appends the acknowledgement if it is due.
 func (f *feed) acknowledge(out []byte, now time.Time, again time.Duration) ([]byte, time.Duration) {
 	o := f.ackable()
+	if f.ackNow && o > f.turn.committed {
+		return f.appendAck(out, o), again
+	}
 	if o <= f.ackSent {
 		return out, again
 	}
@@ -436,15 +439,16 @@ func (f *feed) acknowledge(out []byte, now time.Time, again time.Duration) ([]by
 		f.ackSince = now
 	}
 	wait := f.ackSince.Add(ackDelay).Sub(now)
-	if wait > 0 && !f.ackNow && !f.revoking && o-f.ackSent < ackRecords {
+	if wait > 0 && !f.revoking && o-f.ackSent < ackRecords {
 		return out, min(again, wait)
 	}
 	return f.appendAck(out, o), again
 }
 
 func (f *feed) appendAck(out []byte, o protocol.Offset) []byte {
+	ack := wire.Ack{Activation: f.turn.activation, Offset: o, Commit: f.ackNow}
 	f.ackSent, f.ackNow, f.ackSince = o, false, time.Time{}
-	return wire.AppendFrame(out, protocol.KindAck, &wire.Ack{Activation: f.turn.activation, Offset: o})
+	return wire.AppendFrame(out, protocol.KindAck, &ack)
 }
 
 // release appends the last acknowledgement and the release, and ends the turn.

@@ -201,7 +201,7 @@ func TestSpecLimits(t *testing.T) {
 func TestSpecExamples(t *testing.T) {
 	text := spec(t)
 	require.Contains(t, text, protocol.ALPN)
-	ack := wire.Ack{Activation: 131072, Offset: 12884901888}
+	ack := wire.Ack{Activation: 131072, Offset: 12884901888, Commit: true}
 	require.Contains(t, text, fmt.Sprintf("%x", wire.AppendFrame(nil, protocol.KindAck, &ack)))
 	require.Contains(t, text, fmt.Sprintf("%08x", crc32.Checksum([]byte("123456789"), crc32.MakeTable(crc32.Castagnoli))))
 	require.Equal(t, 8, frame.HeaderSize)

@@ -29,7 +29,7 @@ func (c *Cluster) spawn(id int) error {
 
 	cmd := exec.Command(c.state.Binary, "--config", filepath.Join(dir, "trunkline.yaml")) //nolint:noctx // ended by signals
 	cmd.Dir = dir
-	cmd.Env = brokerEnv(os.Environ())
+	cmd.Env = brokerEnv(os.Environ(), Processors(len(c.state.Brokers)))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if c.tied {
@@ -64,9 +64,14 @@ func (c *Cluster) run(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// brokerEnv drops keys of the environment that would override the broker's file.
-func brokerEnv(environ []string) []string {
-	var out []string
+// Processors is the GOMAXPROCS that each of so many brokers on this machine gets: its share, at least 1. With more, a broker wakes
+// threads for work that another broker's threads then wait to begin. See docs/PERFORMANCE.md for what it is worth.
+func Processors(brokers int) int { return max(1, runtime.NumCPU()/max(brokers, 1)) }
+
+// brokerEnv drops keys of the environment that would override the broker's file, and says how many processors it has, unless the
+// environment does.
+func brokerEnv(environ []string, processors int) []string {
+	out := []string{fmt.Sprintf("GOMAXPROCS=%d", processors)} // of two with the same key the last one counts
 	for _, kv := range environ {
 		if !strings.HasPrefix(kv, "TRUNKLINE_") {
 			out = append(out, kv)

@@ -154,15 +154,17 @@ func (m *Ack) Decode(b []byte) error {
 }
 
 func (m *Ack) encode(e *mpack.Encoder) {
-	e.Array(2)
+	e.Array(3)
 	e.Uint(uint64(m.Activation))
 	e.Uint(uint64(m.Offset))
+	e.Bool(m.Commit)
 }
 
 func (m *Ack) decode(d *mpack.Decoder) {
 	f := d.Fields()
 	m.Activation = protocol.Activation(f.Uint64())
 	m.Offset = protocol.Offset(f.Uint64())
+	m.Commit = f.Bool()
 	f.End()
 }
 

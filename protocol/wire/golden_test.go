@@ -29,6 +29,13 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestAckWithoutCommit reads what is said by who does not know the field.
+func TestAckWithoutCommit(t *testing.T) {
+	var got Ack
+	require.NoError(t, got.Decode([]byte{0x92, 7, 9}))
+	require.Equal(t, Ack{Activation: 7, Offset: 9}, got)
+}
+
 func TestGoldenDeliver(t *testing.T) {
 	h := DeliverHeader{Activation: 7, Next: 1 << 40}
 	b := frame.Begin(nil, protocol.KindDeliver)

@@ -174,6 +174,8 @@ type Credit struct {
 type Ack struct {
 	Activation protocol.Activation
 	Offset     protocol.Offset
+	// Commit asks for the cursor to be committed now: somebody waits for the AckOK. Without it the broker may wait for more.
+	Commit bool
 }
 
 // AckOK says that the cursor Offset is committed on a majority.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
@@ -147,7 +148,10 @@ func (s *system) About() driver.About {
 		Ordered:      true,
 	}
 	if s.cluster != nil {
-		a.Config = append(a.Config, driver.Setting{Key: "tls.dev_dir", Value: "pki", Why: "certificates of a development CA; all connections are encrypted"})
+		a.Config = append(a.Config,
+			driver.Setting{Key: "tls.dev_dir", Value: "pki", Why: "certificates of a development CA; all connections are encrypted"},
+			driver.Setting{Key: "GOMAXPROCS", Value: strconv.Itoa(cluster.Processors(len(s.cluster.Brokers()))), Why: "a broker's share of the machine, unless the environment says otherwise"},
+		)
 	}
 	return a
 }

@@ -47,9 +47,10 @@ type Config struct {
 	// Partitions returns how many partitions a topic has, 0 if it is not known. Required.
 	Partitions func(protocol.TopicID) int
 
-	MaxGrace    time.Duration // cap on what a consumer may take to release, default 1 s
-	AckInterval time.Duration // an acknowledgement is proposed no later than this, default 50 ms
-	AckRecords  int           // or once it covers so many records, default 1000
+	MaxGrace time.Duration // cap on what a consumer may take to release, default 1 s
+	// AckInterval is how long an acknowledgement that nobody waits for may wait for more of its group, counted from the last
+	// proposal of one; default 200 ms. A broker that dies loses what waits: it is delivered again where another consumer takes over.
+	AckInterval time.Duration
 	// Settle is how long a group that just began waits for more consumers before it activates one, so
 	// that after a leader change the first to arrive does not get what it must release at once.
 	// Each arrival begins it again, five times at most. Default 20 ms.
@@ -70,8 +71,7 @@ func setDefault[T comparable](field *T, value T) {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxGrace, time.Second)
-	setDefault(&c.AckInterval, 50*time.Millisecond)
-	setDefault(&c.AckRecords, 1000)
+	setDefault(&c.AckInterval, 200*time.Millisecond)
 	setDefault(&c.Settle, 20*time.Millisecond)
 	setDefault(&c.MaxConsumers, 256)
 	setDefault(&c.ChunkBytes, 128<<10)

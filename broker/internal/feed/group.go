@@ -53,9 +53,10 @@ type group struct {
 	acked      ackState
 }
 
-// ackState is the progress of the current activation: committed <= proposed <= wanted.
+// ackState is the progress of the current activation: committed <= proposed <= wanted, and hurried <= wanted.
 type ackState struct {
 	wanted    protocol.Offset // acknowledged by the consumer
+	hurried   protocol.Offset // somebody waits for the commit of this; what is above may wait for company
 	proposed  protocol.Offset
 	committed protocol.Offset
 	inFlight  bool
@@ -171,7 +172,7 @@ func (g *group) watchActive(now time.Time) step {
 	wakeAt := g.revokeBy
 	if g.acked.wanted > g.acked.proposed && !g.acked.inFlight {
 		due := g.acked.last.Add(g.m.cfg.AckInterval)
-		if !now.Before(due) || g.acked.wanted-g.acked.proposed >= protocol.Offset(g.m.cfg.AckRecords) {
+		if !now.Before(due) || g.acked.hurried > g.acked.proposed {
 			return g.nextAck(now)
 		}
 		wakeAt = sooner(wakeAt, due)

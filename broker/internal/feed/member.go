@@ -80,10 +80,14 @@ func (g *group) ack(c *Consumer, a wire.Ack) error {
 		return protocol.Errorf(protocol.CodeInvalidRequest,
 			"acknowledged up to offset %d, but only %d was delivered", a.Offset, most)
 	}
-	if a.Offset > g.acked.wanted {
-		g.acked.wanted = a.Offset
-		g.signal()
+	if a.Offset <= g.acked.wanted && (!a.Commit || a.Offset <= g.acked.hurried) {
+		return nil
 	}
+	g.acked.wanted = max(g.acked.wanted, a.Offset)
+	if a.Commit {
+		g.acked.hurried = a.Offset
+	}
+	g.signal()
 	return nil
 }
 

@@ -165,6 +165,11 @@ func (p *peer) ack(to protocol.Offset) error {
 	return p.c.Ack(wire.Ack{Activation: p.look().activation, Offset: to})
 }
 
+// commit acknowledges and waits for the commit.
+func (p *peer) commit(to protocol.Offset) error {
+	return p.c.Ack(wire.Ack{Activation: p.look().activation, Offset: to, Commit: true})
+}
+
 // bubble runs f where time is virtual, with a manager and a partition of its own.
 func bubble(t *testing.T, partitions int, f func(t *testing.T, m *feed.Manager, p *feedtest.Partition)) {
 	t.Helper()
