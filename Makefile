@@ -38,7 +38,7 @@ chaos: build ## 50 SIGKILLs of whole brokers under full load, every message chec
 chaos-power: build ## 50 power cuts, of one broker and of all at once; needs root and loop devices (SEED, CHAOS_FLAGS)
 	$(BIN)/trunkbench chaos --row powercut,powercut-all --count 50 --seed $(SEED) $(CHAOS_FLAGS)
 
-scale: build ## 200 partitions on three brokers: idle cost of each, and the pause of a kill (SCALE_FLAGS)
+scale: build ## 200 partitions on three brokers: idle cost of each, restart of all, and the pause of a kill (SCALE_FLAGS)
 	$(BIN)/trunkbench scale $(SCALE_FLAGS)
 
 bench: build peer-nats ## Trunkline and JetStream in turns, at most 6 minutes: table, results.json, report.html (BENCH_FLAGS)

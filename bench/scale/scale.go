@@ -27,6 +27,8 @@ type Options struct {
 	Hold       time.Duration     // how long a victim stays dead
 	MaxIdleCPU float64           // limit, percent of one core and broker
 	MaxPause   time.Duration     // limit of the publish pause of a kill
+	MaxMemory  float64           // limit, MiB a replica: what the topic adds to the brokers' resident memory
+	MaxRestart time.Duration     // limit from the start of all brokers, after they were killed, until every partition serves
 	Keep       bool              // keep the cluster's directory
 	Config     map[string]string // more keys of every broker's configuration, like "raft.tick"
 
@@ -44,6 +46,8 @@ func (o Options) WithDefaults() Options {
 	setDefault(&o.Hold, 1500*time.Millisecond)
 	setDefault(&o.MaxIdleCPU, 5)
 	setDefault(&o.MaxPause, 500*time.Millisecond)
+	setDefault(&o.MaxMemory, 1.5)
+	setDefault(&o.MaxRestart, 20*time.Second)
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -75,7 +79,10 @@ type Result struct {
 	LeadersSeconds float64         `json:"leaders_seconds"` // from its call until all partitions had a leader
 	ServeSeconds   float64         `json:"serve_seconds"`   // one record through each partition, there and back
 	IdleSeconds    float64         `json:"idle_seconds"`
-	RenewSeconds   float64         `json:"renew_seconds"` // the topic deleted and created again, until all had leaders
+	ReplicaMiB     float64         `json:"replica_mib"`     // resident memory that the topic added, a replica
+	ReadySeconds   float64         `json:"ready_seconds"`   // from the start of all brokers until all said that they are ready
+	RestartSeconds float64         `json:"restart_seconds"` // and until a record was acknowledged on each partition
+	RenewSeconds   float64         `json:"renew_seconds"`   // the topic deleted and created again, until all had leaders
 	Idle           []Cost          `json:"idle"`
 	Kills          []float64       `json:"kill_pauses_ms"`
 	Trial          trial.Verdict   `json:"trial"`
@@ -113,7 +120,7 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 		return nil, err
 	}
 	res = &Result{Partitions: r.opts.Partitions, Replicas: r.opts.Replicas, AfterMiB: map[int]float64{}, Missed: []string{}}
-	for _, step := range []func(context.Context, *Result) error{r.create, r.serve, r.idle, r.renew, r.kill} {
+	for _, step := range []func(context.Context, *Result) error{r.create, r.serve, r.idle, r.restart, r.renew, r.kill} {
 		if err := step(ctx, res); err != nil {
 			return nil, err
 		}

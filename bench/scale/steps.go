@@ -17,6 +17,8 @@ import (
 const (
 	serveLimit = time.Minute     // bound on one record through every partition
 	settle     = 5 * time.Second // between the last work and measuring idleness
+	// restartLimit bounds the time from the death of all brokers until all partitions serve.
+	restartLimit = 3 * time.Minute
 )
 
 // serve sends one record through every partition and reads them all back.
@@ -99,6 +101,7 @@ func (r *run) idle(ctx context.Context, res *Result) error {
 	}
 	took := time.Since(began)
 	res.IdleSeconds = took.Seconds()
+	added := 0.0
 	for i, b := range brokers {
 		cpu, err := vitals.CPU(b) // before Take, whose metrics cost something
 		if err != nil {
@@ -113,9 +116,49 @@ func (r *run) idle(ctx context.Context, res *Result) error {
 		c.RSSMiB, c.Goroutines, c.FDs = mib(signs.RSS), signs.Goroutines, signs.FDs
 		r.say("broker %d idle: %.1f%% of one core, %.0f MiB (%.0f without the topic), %d goroutines, %d descriptors",
 			b.ID, c.CPUPercent, c.RSSMiB, c.EmptyMiB, c.Goroutines, c.FDs)
+		added += c.RSSMiB - c.EmptyMiB
 		if c.CPUPercent > r.opts.MaxIdleCPU {
 			r.miss(res, "broker %d takes %.1f%% of one core while idle, more than %.1f%%", b.ID, c.CPUPercent, r.opts.MaxIdleCPU)
 		}
+	}
+	res.ReplicaMiB = added / float64(r.opts.Partitions*r.opts.Replicas)
+	r.say("%.2f MiB a replica", res.ReplicaMiB)
+	if res.ReplicaMiB > r.opts.MaxMemory {
+		r.miss(res, "a replica takes %.2f MiB, more than %.2f", res.ReplicaMiB, r.opts.MaxMemory)
+	}
+	return nil
+}
+
+// restart kills all brokers at once, starts them again and measures until every partition has acknowledged a record.
+func (r *run) restart(ctx context.Context, res *Result) error {
+	ctx, cancel := context.WithTimeout(ctx, restartLimit)
+	defer cancel()
+	brokers := r.cluster.Brokers()
+	for _, b := range brokers {
+		if err := r.cluster.Kill(ctx, b.ID); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	for _, b := range brokers {
+		if err := r.cluster.Spawn(b.ID); err != nil {
+			return err
+		}
+	}
+	for _, b := range brokers {
+		if err := r.cluster.WaitReady(ctx, b.ID); err != nil {
+			return err
+		}
+	}
+	res.ReadySeconds = time.Since(began).Seconds()
+	if err := r.publishToEach(ctx); err != nil {
+		return fmt.Errorf("publish after the restart: %w", err)
+	}
+	took := time.Since(began)
+	res.RestartSeconds = took.Seconds()
+	r.say("all brokers killed and started: ready after %.2fs, all partitions serve after %.2fs", res.ReadySeconds, res.RestartSeconds)
+	if took > r.opts.MaxRestart {
+		r.miss(res, "all partitions served %v after the restart, later than %v", took.Round(10*time.Millisecond), r.opts.MaxRestart)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func scaleCommand() *cobra.Command {
 		Use:   "scale",
 		Short: "Measure what hundreds of partitions cost while idle, and the pause of a kill among them",
 		Example: `  trunkbench scale
-  trunkbench scale --partitions 1000 --kills 1 --max-idle-cpu 20`,
+  trunkbench scale --partitions 1000 --kills 1 --max-idle-cpu 13.3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Binary == "" {
@@ -53,6 +53,8 @@ func scaleCommand() *cobra.Command {
 	f.DurationVar(&o.Hold, "hold", o.Hold, "how long a victim stays away")
 	f.Float64Var(&o.MaxIdleCPU, "max-idle-cpu", o.MaxIdleCPU, "fail above so many percent of one core per idle broker")
 	f.DurationVar(&o.MaxPause, "max-pause", o.MaxPause, "fail if a kill pauses publishing for longer")
+	f.Float64Var(&o.MaxMemory, "max-memory", o.MaxMemory, "fail above so many MiB of resident memory a replica")
+	f.DurationVar(&o.MaxRestart, "max-restart", o.MaxRestart, "fail if all brokers, killed and started, serve every partition later")
 	f.StringToStringVar(&o.Config, "set", nil, "more keys of the brokers' configuration, like raft.tick=200ms")
 	f.BoolVar(&o.Keep, "keep", false, "keep the brokers' logs and data")
 	return cmd

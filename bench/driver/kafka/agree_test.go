@@ -172,8 +172,8 @@ func startPerfTest(t *testing.T, s *system, topic string, size int) *perfTool {
 		"--num-records", "1000000000", "--throughput", "-1", "--reporting-interval", "1000",
 		"--command-property", "bootstrap.servers=" + strings.Join(s.addrs, ","), "acks=all", "enable.idempotence=true", "compression.type=none",
 		fmt.Sprintf("linger.ms=%d", linger.Milliseconds()),
-		"batch.size=1000012", // what franz-go fills
-		"max.request.size=104857600", // franz-go's bound of a request; the tool's own default, 1 MiB, holds one full batch
+		"batch.size=1000012",                                    // what franz-go fills
+		"max.request.size=104857600",                            // franz-go's bound of a request; the tool's own default, 1 MiB, holds one full batch
 		fmt.Sprintf("buffer.memory=%d", bufferRecords*size*5/4), // franz-go's bound; a quarter more, since a batch that is not full counts whole
 	})...)
 	out, err := p.cmd.StdoutPipe()
