@@ -59,6 +59,7 @@ type Broker struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 	draining atomic.Bool
+	short    atomic.Bool // of disk space
 	formed   atomic.Bool // registered in the metadata since this start
 	refused  refusals
 	fatal    chan error // first reason why this broker must not go on; capacity 1

@@ -120,6 +120,7 @@ func (b *Broker) openLiveness(context.Context) error {
 	b.detector = liveness.New(liveness.Config{
 		Self: b.cfg.Broker, BootID: b.boot, Peers: others, Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
 		DiskStalled: func() bool { return b.node.StalledFor() > stalledDisk },
+		DiskShort:   b.short.Load,
 		OnChange:    func(liveness.View) { b.server.Refresh(); b.updateQuorum() },
 		OnTick:      b.onTick(),
 		OnPayload:   b.onPayload,
@@ -202,7 +203,7 @@ func (b *Broker) openController(context.Context) error {
 			MaxPendingBytes: int(b.cfg.Limits.PartitionPending), RetentionEvery: b.cfg.Topics.RetainEvery,
 			CompactBytes: uint64(b.cfg.Raft.CompactBytes), Log: b.log, Metrics: partition.NewMetrics(b.reg),
 		},
-		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
+		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.detector.Roomy, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
 	})
 	if err != nil {
 		return err

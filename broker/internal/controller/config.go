@@ -42,6 +42,7 @@ type Config struct {
 
 	Broadcast    func([]byte)                 // at most meta.MaxAnnounceBytes to all other brokers; must not block
 	Alive        func(protocol.BrokerID) bool // candidates for Drain; nil: all
+	Roomy        func(protocol.BrokerID) bool // candidates for Relieve: alive, and would take publishes; nil: as Alive
 	Parallel     int                          // replicas started at one time. Default 16.
 	RefreshEvery time.Duration                // between repeated announcements. Default 1 s.
 	// OnFatal is called once when the broker must not go on, with a message for its operator. Optional.
@@ -66,6 +67,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Alive == nil {
 		c.Alive = func(protocol.BrokerID) bool { return true }
+	}
+	if c.Roomy == nil {
+		c.Roomy = c.Alive
 	}
 	if c.Parallel <= 0 {
 		c.Parallel = 16

@@ -625,19 +625,45 @@ func TestControllerDrainTriesOthersAndEnds(t *testing.T) {
 	})
 }
 
+func TestControllerRelieves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.meta.catchUp()
+		r.meta.register(3)
+		shard := r.meta.create("a", 1, 3).Partitions[0].Shard
+		r.host.moves = func(shard uint64, to protocol.BrokerID) error { r.host.lead(shard, 2, to); return nil }
+		cfg := r.config()
+		roomy := map[protocol.BrokerID]bool{}
+		cfg.Roomy = func(b protocol.BrokerID) bool { return roomy[b] }
+		r.start(cfg)
+		r.host.lead(raftnode.MetaShard, 1, 1)
+		r.host.lead(shard, 1, 1)
+		require.NoError(t, r.c.Relieve(t.Context()))
+		require.Empty(t, r.host.replica(shard).tried, "nobody would do better")
+		roomy[3] = true
+		require.NoError(t, r.c.Relieve(t.Context()))
+		require.Equal(t, protocol.BrokerID(3), r.host.leaders[shard].Leader)
+		require.Equal(t, []protocol.BrokerID{3}, r.host.replica(shard).tried)
+		require.Equal(t, protocol.BrokerID(1), r.host.leaders[raftnode.MetaShard].Leader, "the metadata stays")
+		r.c.Close()
+	})
+}
+
 func TestSuccessors(t *testing.T) {
 	r := newRig(t)
 	c, err := newController(r.config())
 	require.NoError(t, err)
 	first := map[protocol.BrokerID]int{}
 	for shard := range uint64(10) {
-		s := c.successors([]protocol.BrokerID{1, 2, 3}, shard)
+		s := c.successors([]protocol.BrokerID{1, 2, 3}, shard, c.cfg.Alive)
 		require.Len(t, s, 2)
 		first[s[0]]++
 	}
 	require.Equal(t, map[protocol.BrokerID]int{2: 5, 3: 5}, first, "the leaderships of a leaving broker spread")
-	require.Equal(t, protocol.BrokerID(3), c.successors([]protocol.BrokerID{3, 2, 1}, 1)[0], "the preferred leader first")
-	require.Empty(t, c.successors([]protocol.BrokerID{1}, 1))
+	require.Equal(t, protocol.BrokerID(3), c.successors([]protocol.BrokerID{3, 2, 1}, 1, c.cfg.Alive)[0], "the preferred leader first")
+	require.Empty(t, c.successors([]protocol.BrokerID{1}, 1, c.cfg.Alive))
+	c.cfg.Roomy = func(b protocol.BrokerID) bool { return b == 2 }
+	require.Equal(t, []protocol.BrokerID{2, 3}, c.successors([]protocol.BrokerID{3, 2, 1}, 1, c.cfg.Alive), "room before preference")
 }
 
 func TestConfigIsChecked(t *testing.T) {

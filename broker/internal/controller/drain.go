@@ -23,12 +23,12 @@ func (c *Controller) Drain(ctx context.Context) error {
 	for {
 		g := errgroup.Group{}
 		g.SetLimit(transferParallel)
-		for _, r := range c.transferable() {
-			g.Go(func() error { return c.handOver(ctx, r) })
+		for _, r := range c.transferable(c.cfg.Alive) {
+			g.Go(func() error { return c.handOver(ctx, r, c.cfg.Alive) })
 		}
 		g.Go(func() error { return c.handOverMeta(ctx) })
 		err := g.Wait()
-		left := len(c.transferable())
+		left := len(c.transferable(c.cfg.Alive))
 		if left == 0 && !c.leadsMeta() {
 			return nil
 		}
@@ -40,39 +40,52 @@ func (c *Controller) Drain(ctx context.Context) error {
 	}
 }
 
-// transferable returns the replicas that lead and can be relieved.
-func (c *Controller) transferable() []*replica {
+// Relieve hands leaderships over to brokers that would take publishes, one round of transfers, transferParallel at a time. A
+// broker whose disk is nearly full refuses publishes, so it calls this for as long as that lasts: an election may make it a
+// leader again. What nobody else can lead stays here, and so does the metadata shard, which a reserve is kept for.
+func (c *Controller) Relieve(ctx context.Context) error {
+	g := errgroup.Group{}
+	g.SetLimit(transferParallel)
+	for _, r := range c.transferable(c.cfg.Roomy) {
+		g.Go(func() error { return c.handOver(ctx, r, c.cfg.Roomy) })
+	}
+	return g.Wait()
+}
+
+// transferable returns the replicas that lead and that a broker which is fit can relieve.
+func (c *Controller) transferable(fit func(protocol.BrokerID) bool) []*replica {
 	return slices.DeleteFunc(c.running(), func(r *replica) bool {
 		l := r.lead.Load()
-		return l == nil || !l.Self || len(c.successors(r.spec.brokers(), r.spec.shard)) == 0
+		return l == nil || !l.Self || len(c.successors(r.spec.brokers(), r.spec.shard, fit)) == 0
 	})
 }
 
-// successors returns the living brokers that may take over, best first: the preferred leader, then the others, in
-// turn so that the leaderships of this broker spread.
-func (c *Controller) successors(brokers []protocol.BrokerID, shard uint64) []protocol.BrokerID {
+// successors returns the other brokers that are fit to take over, best first: those with room on their disks before those
+// without, and among them the preferred leader, then the others, in turn so that the leaderships of this broker spread.
+func (c *Controller) successors(brokers []protocol.BrokerID, shard uint64, fit func(protocol.BrokerID) bool) []protocol.BrokerID {
 	preferred := brokers[0]
 	others := slices.DeleteFunc(slices.Clone(brokers), func(b protocol.BrokerID) bool {
-		return b == c.cfg.Self || !c.cfg.Alive(b)
+		return b == c.cfg.Self || !fit(b)
 	})
 	if len(others) > 1 {
 		turn := int(shard % uint64(len(others)))
 		others = append(others[turn:], others[:turn]...)
 	}
-	slices.SortStableFunc(others, func(a, b protocol.BrokerID) int {
-		switch preferred {
-		case a:
-			return -1
-		case b:
-			return 1
+	worth := make(map[protocol.BrokerID]int, len(others))
+	for _, b := range others {
+		if c.cfg.Roomy(b) {
+			worth[b] += 2
 		}
-		return 0
-	})
+		if b == preferred {
+			worth[b]++
+		}
+	}
+	slices.SortStableFunc(others, func(a, b protocol.BrokerID) int { return worth[b] - worth[a] })
 	return others
 }
 
-func (c *Controller) handOver(ctx context.Context, r *replica) (err error) {
-	for _, to := range c.successors(r.spec.brokers(), r.spec.shard) {
+func (c *Controller) handOver(ctx context.Context, r *replica, fit func(protocol.BrokerID) bool) (err error) {
+	for _, to := range c.successors(r.spec.brokers(), r.spec.shard, fit) {
 		if err = r.transfer(ctx, to); err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -86,7 +99,7 @@ func (c *Controller) handOver(ctx context.Context, r *replica) (err error) {
 }
 
 func (c *Controller) leadsMeta() bool {
-	if !c.hasMeta() || len(c.successors(c.cfg.MetaReplicas, raftnode.MetaShard)) == 0 {
+	if !c.hasMeta() || len(c.successors(c.cfg.MetaReplicas, raftnode.MetaShard, c.cfg.Alive)) == 0 {
 		return false
 	}
 	l, _ := c.host.leader(raftnode.MetaShard)
@@ -98,7 +111,7 @@ func (c *Controller) handOverMeta(ctx context.Context) error {
 	if !c.leadsMeta() {
 		return nil
 	}
-	to := c.successors(c.cfg.MetaReplicas, raftnode.MetaShard)[0]
+	to := c.successors(c.cfg.MetaReplicas, raftnode.MetaShard, c.cfg.Alive)[0]
 	if err := c.host.transfer(ctx, raftnode.MetaShard, to); err != nil {
 		return fmt.Errorf("hand over the metadata shard: %w", err)
 	}

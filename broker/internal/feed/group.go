@@ -295,8 +295,9 @@ func (g *group) ackDone(c *Consumer, a wire.Ack, committed protocol.Offset, err 
 		c.ackDone(&wire.AckOK{Activation: a.Activation, Offset: committed})
 		return
 	case current && (!errors.As(err, &pe) || pe.Code.Retryable()):
-		// It may or may not have happened: acknowledging is idempotent, so propose it again.
-		g.acked.proposed = g.acked.committed
+		// It may or may not have happened: acknowledging is idempotent, so propose it again, after AckInterval also if
+		// somebody waits: what failed at once would fail at once again.
+		g.acked.proposed, g.acked.hurried = g.acked.committed, 0
 	case pe != nil:
 		c.End(pe)
 	}

@@ -164,9 +164,9 @@ func TestFailedAckIsProposedAgain(t *testing.T) {
 			}
 			return nil
 		})
-		require.NoError(t, a.ack(7))
+		require.NoError(t, a.commit(7))
 		time.Sleep(time.Second)
-		require.LessOrEqual(t, p.Acks(), 21)
+		require.LessOrEqual(t, p.Acks(), 6, "one in 200 ms, also when somebody waits")
 		require.Zero(t, a.look().ackOK.Offset)
 		p.FailWith(func(string) error { return nil })
 		time.Sleep(210 * time.Millisecond)

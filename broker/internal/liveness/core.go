@@ -27,6 +27,7 @@ type core struct {
 	// clocks is when the silence clocks were started: at start, and again after this process was paused.
 	clocks  time.Time
 	stalled bool // own disk, as last told
+	short   bool // of disk space, as last told
 }
 
 // peer is what is known of one other broker.
@@ -39,6 +40,7 @@ type peer struct {
 	gone    [][16]byte // earlier incarnations, at most keepGone
 	downAt  time.Time  // when it became Dead
 	stalled bool
+	short   bool
 	seq     uint64
 	report  report
 }
@@ -79,10 +81,10 @@ func newCore(cfg *Config, now time.Time) *core {
 func (c *core) start(now time.Time) { c.clocks, c.lastTick = now, now }
 
 // tick must be called each interval.
-func (c *core) tick(now time.Time, stalled bool) []event {
+func (c *core) tick(now time.Time, stalled, short bool) []event {
 	evs := c.noticePause(now)
 	c.lastTick = now
-	c.stalled = stalled
+	c.stalled, c.short = stalled, short
 	for _, id := range c.ids {
 		p := c.peers[id]
 		if p.state == Alive && c.silence(now, p) >= c.silent {
@@ -128,7 +130,7 @@ func (c *core) set(now time.Time, p *peer, to State, reason string) event {
 }
 
 func (p *peer) view() View {
-	return View{Broker: p.id, State: p.state, Since: p.since, Heard: p.heard, StalledDisk: p.stalled, BootID: p.boot}
+	return View{Broker: p.id, State: p.state, Since: p.since, Heard: p.heard, StalledDisk: p.stalled, ShortDisk: p.short, BootID: p.boot}
 }
 
 // ping takes in a ping of from.
@@ -157,6 +159,14 @@ func (c *core) ping(now time.Time, from protocol.BrokerID, m ping) []event {
 		reason := "its disk works again"
 		if m.stalled {
 			reason = "it says that its disk stalls"
+		}
+		evs = append(evs, c.set(now, p, p.state, reason))
+	}
+	if p.short != m.short {
+		p.short = m.short
+		reason := "it has room on its disk again"
+		if m.short {
+			reason = "it says that its disk is nearly full"
 		}
 		evs = append(evs, c.set(now, p, p.state, reason))
 	}
@@ -227,7 +237,7 @@ func (c *core) up(now time.Time, b protocol.BrokerID, boot [16]byte) []event {
 // next builds the ping to send now.
 func (c *core) next(now time.Time) ping {
 	c.seq++
-	m := ping{seq: c.seq, boot: c.boot, stalled: c.stalled, sights: make([]sight, 0, len(c.ids))}
+	m := ping{seq: c.seq, boot: c.boot, stalled: c.stalled, short: c.short, sights: make([]sight, 0, len(c.ids))}
 	for _, id := range c.ids {
 		p := c.peers[id]
 		m.sights = append(m.sights, sight{
@@ -352,6 +362,14 @@ func (c *core) candidate(now time.Time, b protocol.BrokerID) bool {
 		return !c.stalled
 	}
 	return c.alive(now, b) && !c.peers[b].stalled
+}
+
+// roomy reports whether b would take publishes if it led.
+func (c *core) roomy(now time.Time, b protocol.BrokerID) bool {
+	if b == c.self {
+		return !c.stalled && !c.short
+	}
+	return c.candidate(now, b) && !c.peers[b].short
 }
 
 // incarnationGone reports whether b does not run as boot any more.

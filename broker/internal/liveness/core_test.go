@@ -73,7 +73,7 @@ func (s *sim) run(d time.Duration) {
 			}
 			// Brokers tick at different times.
 			if (s.now.UnixMilli()+int64(id)*15)%testInterval.Milliseconds() == 0 {
-				s.note(id, s.cores[id].tick(s.now, s.cores[id].stalled))
+				s.note(id, s.cores[id].tick(s.now, s.cores[id].stalled, s.cores[id].short))
 				s.send(id)
 			}
 			for _, from := range s.ids {
@@ -404,6 +404,21 @@ func TestAStalledDiskIsTold(t *testing.T) {
 	s.cores[1].stalled = false
 	s.run(100 * time.Millisecond)
 	require.Empty(t, s.deposers(1, s.ids))
+}
+
+func TestAFullDiskIsTold(t *testing.T) {
+	s := newSim(3)
+	s.run(time.Second)
+	require.True(t, s.cores[1].roomy(s.now, 1))
+	require.True(t, s.cores[2].roomy(s.now, 1))
+	s.cores[1].short = true
+	s.run(100 * time.Millisecond)
+	require.False(t, s.cores[1].roomy(s.now, 1))
+	require.False(t, s.cores[2].roomy(s.now, 1))
+	require.Empty(t, s.deposers(1, s.ids), "it hands over by itself, and reads are served meanwhile")
+	s.cores[1].short = false
+	s.run(100 * time.Millisecond)
+	require.True(t, s.cores[2].roomy(s.now, 1))
 }
 
 func TestAnUnknownBrokerIsIgnored(t *testing.T) {

@@ -199,14 +199,23 @@ func TestPingsGoOnWhileTheLogHangs(t *testing.T) {
 func TestAStalledDiskTravels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(3)
-		var stalled atomic.Bool
+		var stalled, short atomic.Bool
 		cfg := h.config(1)
-		cfg.DiskStalled = stalled.Load
+		cfg.DiskStalled, cfg.DiskShort = stalled.Load, short.Load
 		ds := []*Detector{New(cfg), New(h.config(2)), New(h.config(3))}
 		for _, d := range ds {
 			d.Start(context.Background())
 		}
 		time.Sleep(200 * time.Millisecond)
+		require.True(t, ds[1].Roomy(1))
+		short.Store(true)
+		time.Sleep(110 * time.Millisecond)
+		synctest.Wait()
+		require.True(t, ds[1].Views()[0].ShortDisk)
+		require.False(t, ds[1].Roomy(1))
+		require.False(t, ds[0].Roomy(1))
+		require.True(t, ds[1].Roomy(3))
+		require.False(t, ds[1].Deposed(1, ids(1, 2, 3)))
 		stalled.Store(true)
 		time.Sleep(110 * time.Millisecond)
 		synctest.Wait()

@@ -61,6 +61,7 @@ type View struct {
 	Since       time.Time // when State began
 	Heard       time.Time // zero if never
 	StalledDisk bool      // it says that its disk hangs
+	ShortDisk   bool      // it says that its disk is nearly full
 	BootID      [16]byte
 }
 
@@ -73,6 +74,7 @@ type Config struct {
 	PingInterval time.Duration // default DefaultPingInterval
 	SilentAfter  time.Duration // default DefaultSilentAfter; at least 4 PingIntervals
 	DiskStalled  func() bool   // called for each ping; must not block; may be nil
+	DiskShort    func() bool   // publishes are refused for want of space; called for each ping; must not block; may be nil
 	// OnChange is told of every change of a belief, OnTick is called each PingInterval. They are called from
 	// one goroutine that is not the pinging one, so they may take their time. Both may be nil.
 	OnChange func(View)
@@ -118,6 +120,9 @@ func New(cfg Config) *Detector {
 	cfg.SilentAfter = max(cfg.SilentAfter, 4*cfg.PingInterval)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.DiskShort == nil {
+		cfg.DiskShort = func() bool { return false }
 	}
 	if cfg.DiskStalled == nil {
 		cfg.DiskStalled = func() bool { return false }
@@ -166,8 +171,8 @@ func (d *Detector) pingLoop(ctx context.Context) {
 			return
 		case <-d.urgent:
 		case <-t.C:
-			stalled := d.cfg.DiskStalled()
-			d.update(func(now time.Time) []event { return d.core.tick(now, stalled) })
+			stalled, short := d.cfg.DiskStalled(), d.cfg.DiskShort()
+			d.update(func(now time.Time) []event { return d.core.tick(now, stalled, short) })
 			poke(d.changed)
 		}
 		d.mu.Lock()
@@ -305,6 +310,13 @@ func (d *Detector) Alive(b protocol.BrokerID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.core.alive(time.Now(), b)
+}
+
+// Roomy reports whether b is alive and its disk neither hangs nor is nearly full: it would take publishes if it led.
+func (d *Detector) Roomy(b protocol.BrokerID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.core.roomy(time.Now(), b)
 }
 
 // Deposed reports whether leadership may be taken from leader in a shard with these replicas (brokers, leader
