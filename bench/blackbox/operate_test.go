@@ -288,29 +288,27 @@ func TestDiskReserveRefusesPublishesAndServesReads(t *testing.T) {
 	require.NotContains(t, out, "panic")
 }
 
-// TestBrokerShortOfDiskLeadsNothing: its leaderships go to brokers with room, also those that an election gives it later.
+// TestBrokerShortOfDiskLeadsNothing: a new topic's partitions begin on their preferred leaders, a third of them on the broker without
+// room. It hands them over, and records flow.
 func TestBrokerShortOfDiskLeadsNothing(t *testing.T) {
 	const partitions = 6
 	e := up(t, 3, nil)
-	e.createTopic(t, "t", partitions, 3)
-	s := e.startStream(t, "t", partitions, time.Millisecond)
-	eventually(t, 20*time.Second, func() error { return atLeast(s.acked(), 500) })
-
 	require.NoError(t, e.Stop(deadline(t, 15*time.Second), 1))
 	conf, err := os.OpenFile(filepath.Join(e.Dir(), "broker-1", "trunkline.yaml"), os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = conf.WriteString("limits: {disk_reserve: 1000TiB}\n")
 	require.NoError(t, errors.Join(err, conf.Close()))
 	require.NoError(t, e.Start(deadline(t, 30*time.Second), 1))
-	require.NoError(t, e.Kill(deadline(t, 10*time.Second), 3))
 
+	e.createTopic(t, "t", partitions, 3)
+	s := e.startStream(t, "t", partitions, time.Millisecond)
 	eventually(t, 20*time.Second, func() error {
 		d, err := e.client.Admin().DescribeTopic(deadline(t, 5*time.Second), "t")
 		if err != nil {
 			return err
 		}
 		for _, p := range d.Partitions {
-			if p.Leader != 2 {
+			if p.Leader < 2 {
 				return fmt.Errorf("broker %d leads partition %d", p.Leader, p.Partition)
 			}
 		}
@@ -318,6 +316,5 @@ func TestBrokerShortOfDiskLeadsNothing(t *testing.T) {
 	})
 	before := s.acked()
 	eventually(t, 10*time.Second, func() error { return atLeast(s.acked(), before+500) })
-	require.NoError(t, e.Start(deadline(t, 30*time.Second), 3))
 	e.requireKept(t, "t", s.finish(t))
 }
