@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/trunkline/trunkline/broker/internal/meta"
-	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -17,8 +14,6 @@ import (
 const (
 	registerTry   = 10 * time.Second // bound of one try to register
 	registerPause = 200 * time.Millisecond
-	diskCheck     = time.Second
-	relieveTime   = 5 * time.Second // bound of one round of handing leaderships over
 )
 
 // background starts what goes on beside serving; all of it ends with b.ctx.
@@ -62,41 +57,6 @@ func (b *Broker) rememberPeers() {
 			return
 		case <-changed:
 		}
-	}
-}
-
-// watchDisk refuses publishes while less than the reserve is free: a full disk would stop every partition. Leaderships go to brokers
-// with room, where there is one. It takes publishes again when an eighth more than the reserve is free, so that it does not flap.
-func (b *Broker) watchDisk() {
-	gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "trunkline_disk_free_bytes", Help: "Free bytes of the data directory's file system."})
-	b.reg.MustRegister(gauge)
-	low := false
-	reserve := uint64(b.cfg.Limits.DiskReserve)
-	for ; b.ctx.Err() == nil; pause(b.ctx, diskCheck) {
-		free, err := storefs.FreeBytes(b.cfg.DataDir)
-		if err != nil {
-			b.log.Warn("free disk is not known", "error", err)
-			continue
-		}
-		gauge.Set(float64(free))
-		if now := free < reserve || (low && free < reserve+reserve/8); now != low {
-			low = now
-			b.log.Warn("disk reserve", "refusing_publishes", low, "free_bytes", free, "reserve_bytes", reserve)
-		}
-		b.short.Store(low)
-		b.controller.SetDiskReserve(low)
-		if low {
-			b.relieve()
-		}
-	}
-}
-
-// relieve hands leaderships to brokers that have room on their disks, once around.
-func (b *Broker) relieve() {
-	ctx, cancel := context.WithTimeout(b.ctx, relieveTime)
-	defer cancel()
-	if err := b.controller.Relieve(ctx); err != nil && b.ctx.Err() == nil {
-		b.log.Warn("leaderships stay on a broker short of disk space, trying again", "error", err)
 	}
 }
 

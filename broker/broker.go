@@ -88,7 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	_, _ = rand.Read(b.boot[:]) // never fails: crypto/rand
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for _, step := range []func(context.Context) error{
-		b.openDir, b.openCertificates, b.openNetwork, b.openLiveness, b.openRaft, b.openMeta, b.openController,
+		b.openDir, b.checkDisk, b.openCertificates, b.openNetwork, b.openLiveness, b.openRaft, b.openMeta, b.openController,
 		b.openListener, b.openSession, b.openAdmin,
 	} {
 		if err := step(ctx); err != nil {

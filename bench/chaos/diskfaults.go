@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -22,21 +23,26 @@ const (
 	probeWait = 200 * time.Millisecond
 )
 
-// diskFull fills the victims' disks until half of limits.disk_reserve is free: the broker must refuse publishes and lead nothing,
-// and what it has accepted must still fit.
+// diskFull fills the victims' disks until so much is free. Below limits.disk_reserve a broker must lead nothing any more. As a
+// follower it goes on writing; it may stop when it comes to the floor, and must say so.
 type diskFull struct {
 	harmless
 	*rack
-	short int64 // times that a broker said it is short
+	name    string
+	leave   int64 // bytes
+	short   int64 // times that a broker led nothing, short of disk
+	stopped int64 // times that it had stopped
 }
 
-func (f *diskFull) Name() string                                       { return "diskfull" }
+func (f *diskFull) Name() string                                       { return f.name }
 func (f *diskFull) Available() error                                   { return f.available(f.Name()) }
 func (f *diskFull) Setup(ctx context.Context, dir string, n int) error { return f.setup(ctx, dir, n) }
-func (f *diskFull) Counts() map[string]int64                           { return map[string]int64{"short_of_disk": f.short} }
+func (f *diskFull) Counts() map[string]int64 {
+	return map[string]int64{"short_of_disk": f.short, "disk_full_stops": f.stopped}
+}
 
 func (f *diskFull) Inject(_ context.Context, _ *cluster.Cluster, victims []int) error {
-	return each(victims, func(id int) error { return fill(f.disks[id].dir, diskReserve/2) })
+	return each(victims, func(id int) error { return fill(f.disks[id].dir, f.leave) })
 }
 
 // fill takes space of the file system of dir until so many bytes are free.
@@ -61,7 +67,7 @@ func freeBytes(dir string) (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// Prove asks each victim for what it thinks is free, and shows that it lives.
+// Prove shows that each victim leads nothing, or has stopped for the right reason.
 func (f *diskFull) Prove(ctx context.Context, c *cluster.Cluster, victims []int) error {
 	for _, id := range victims {
 		b, err := c.Broker(id)
@@ -69,25 +75,63 @@ func (f *diskFull) Prove(ctx context.Context, c *cluster.Cluster, victims []int)
 			return err
 		}
 		if b.PID == 0 {
-			return fmt.Errorf("broker %d ended with a full disk: see %s", id, c.Log(id))
+			err = f.saidFull(c, id)
+		} else {
+			err = f.leadsNothing(ctx, b)
 		}
-		values, err := scrape(ctx, b.Admin, "trunkline_disk_free_bytes", "trunkline_partition_leading")
 		if err != nil {
-			return fmt.Errorf("broker %d: %w", id, err)
-		}
-		if free := values["trunkline_disk_free_bytes"]; free >= diskReserve {
-			return fmt.Errorf("broker %d has %.0f bytes free after its disk was filled: %d were left", id, free, int64(diskReserve/2))
-		}
-		if n := values["trunkline_partition_leading"]; n > 0 {
-			return fmt.Errorf("broker %d is short of disk and still leads %.0f partitions", id, n)
+			return err
 		}
 		f.short++
 	}
 	return nil
 }
 
-func (f *diskFull) Recover(_ context.Context, _ *cluster.Cluster, victims []int) error {
-	return each(victims, func(id int) error { return os.Remove(filepath.Join(f.disks[id].dir, ballast)) })
+// fullForm is how a broker says why it stops.
+var fullForm = regexp.MustCompile(`broker stops.*disk full`)
+
+func (f *diskFull) saidFull(c *cluster.Cluster, id int) error {
+	text, err := os.ReadFile(c.Log(id))
+	if err != nil {
+		return err
+	}
+	f.stopped++
+	if !fullForm.Match(text) {
+		return fmt.Errorf("broker %d ended with a full disk and did not say why: see %s", id, c.Log(id))
+	}
+	return nil
+}
+
+func (f *diskFull) leadsNothing(ctx context.Context, b cluster.Broker) error {
+	values, err := scrape(ctx, b.Admin, "trunkline_disk_free_bytes", "trunkline_partition_leading")
+	if err != nil {
+		return fmt.Errorf("broker %d: %w", b.ID, err)
+	}
+	if free := values["trunkline_disk_free_bytes"]; free >= diskReserve {
+		return fmt.Errorf("broker %d thinks that %.0f bytes are free after its disk was filled", b.ID, free)
+	}
+	if n := values["trunkline_partition_leading"]; n > 0 {
+		return fmt.Errorf("broker %d is short of disk and still leads %.0f partitions", b.ID, n)
+	}
+	return nil
+}
+
+func (f *diskFull) Recover(_ context.Context, c *cluster.Cluster, victims []int) error {
+	for _, id := range victims {
+		if err := errors.Join(os.Remove(filepath.Join(f.disks[id].dir, ballast)), startIfGone(c, id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startIfGone starts a broker that has ended.
+func startIfGone(c *cluster.Cluster, id int) error {
+	b, err := c.Broker(id)
+	if err != nil || b.PID != 0 {
+		return err
+	}
+	return c.Spawn(id)
 }
 
 // diskFreeze freezes the victims' file systems: every write hangs and none fails.
@@ -136,10 +180,8 @@ func (f *diskFreeze) Recover(ctx context.Context, c *cluster.Cluster, victims []
 		if err := f.disks[id].thaw(ctx); err != nil {
 			return err
 		}
-		if b, err := c.Broker(id); err != nil || b.PID == 0 { // it may have given up
-			if err := errors.Join(err, c.Spawn(id)); err != nil {
-				return err
-			}
+		if err := startIfGone(c, id); err != nil { // it may have given up
+			return err
 		}
 	}
 	return nil

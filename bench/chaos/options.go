@@ -44,7 +44,7 @@ const (
 )
 
 // diskReserve is what the brokers' limits.disk_reserve is set to, bytes.
-const diskReserve = 64 << 20
+const diskReserve = 256 << 20
 
 // WithDefaults fills in what is zero.
 func (o Options) WithDefaults() Options {

@@ -53,10 +53,13 @@ var (
 
 // makers make the faults by name. Faults that need disks share one rack.
 var makers = map[string]func(o *Options, r *rack) Fault{
-	"kill":        func(*Options, *rack) Fault { return kill{} },
-	"stop":        func(*Options, *rack) Fault { return &stop{} },
-	"powercut":    func(_ *Options, r *rack) Fault { return &powerCut{rack: r} },
-	"diskfull":    func(_ *Options, r *rack) Fault { return &diskFull{rack: r} },
+	"kill":     func(*Options, *rack) Fault { return kill{} },
+	"stop":     func(*Options, *rack) Fault { return &stop{} },
+	"powercut": func(_ *Options, r *rack) Fault { return &powerCut{rack: r} },
+	"diskfull": func(_ *Options, r *rack) Fault {
+		return &diskFull{rack: r, name: "diskfull", leave: diskReserve * 3 / 4}
+	},
+	"diskfloor":   func(_ *Options, r *rack) Fault { return &diskFull{rack: r, name: "diskfloor", leave: diskReserve / 5} },
 	"diskfreeze":  func(_ *Options, r *rack) Fault { return &diskFreeze{rack: r} },
 	"journalflip": func(*Options, *rack) Fault { return &journalFlip{} },
 	"none":        func(*Options, *rack) Fault { return none{} },
@@ -104,6 +107,11 @@ var Rows = []Row{
 		Name: "diskfull-leader", Matrix: "17", Fault: "diskfull", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 6 * time.Second},
 		Limit: silentLimit, Must: []Evidence{{"short_of_disk", 1, -1}},
 		Doc: "a leader's disk is full up to its reserve: it hands its leaderships over",
+	},
+	{
+		Name: "diskfull-stop", Matrix: "17", Fault: "diskfloor", Target: Anyone, Steady: true, Hold: Span{3 * time.Second, 5 * time.Second},
+		Limit: silentLimit, Must: []Evidence{{"disk_full_stops", 1, -1}},
+		Doc: "a broker's disk is full but for a few MiB: it stops before a write fails, says why, and comes back when there is room",
 	},
 	{
 		Name: "diskfreeze", Matrix: "20", Fault: "diskfreeze", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
