@@ -1,15 +1,3 @@
-// Package verify decides from outside whether a message broker kept its promises: it compares what a load program was
-// told (acknowledgements) with what every replica holds and what consumers were given.
-//
-// It is pure: values in, a Report out; no clock, no I/O. Memory is about 32 bytes an acknowledged record and 16 bytes a
-// record read. The checks are linear in the number of records.
-//
-//	lost        an acknowledged record is not at its acknowledged place
-//	duplicated  one record stands at two places, or was delivered twice
-//	reordered   records of one producer stand or were delivered in another order than they were sent
-//	phantom     a record that was never sent, or whose publish was answered "definitely not"
-//	gap         offsets of a replica are not dense
-//	diverged    two replicas hold different records at one offset
 package verify
 
 import (
