@@ -13,22 +13,63 @@ import (
 
 func TestPlanFollowsFromTheSeed(t *testing.T) {
 	rows := rowNames()
-	plan := Plan(rows, 200, 3, 7)
-	require.Equal(t, plan, Plan(rows, 200, 3, 7))
-	require.NotEqual(t, plan, Plan(rows, 200, 3, 8))
+	plan := Plan(rows, 400, 3, 8, 7)
+	require.Equal(t, plan, Plan(rows, 400, 3, 8, 7))
+	require.NotEqual(t, plan, Plan(rows, 400, 3, 8, 8))
 	seen := map[string]int{}
 	again := 0
 	for i, e := range plan {
 		seen[e.Row]++
+		row := rowOf(e.Row)
 		if e.Again {
 			again++
+			require.False(t, row.Steady)
 			require.Equal(t, plan[i-1].Victims, e.Victims, "the same brokers, while they come back")
+			continue
 		}
-		require.Less(t, e.Hold, maxHold+1)
+		require.Equal(t, row.Target == Anyone || row.Target == Everyone, len(e.Victims) > 0)
+		if hold := row.Hold; hold != (Span{}) {
+			require.GreaterOrEqual(t, e.Hold, hold.Low)
+			require.LessOrEqual(t, e.Hold, hold.High)
+		}
 	}
 	require.Len(t, seen, len(rows), "%v", seen)
 	require.Positive(t, again)
-	require.Less(t, again, 100)
+	require.Less(t, again, 200)
+}
+
+func TestRowsAreWhole(t *testing.T) {
+	for _, r := range Rows {
+		require.Contains(t, makers, r.Fault, r.Name)
+		require.NotEmpty(t, r.Doc, r.Name)
+		require.NotEmpty(t, r.Matrix, r.Name)
+		require.LessOrEqual(t, r.Hold.High, injectLimit/2, r.Name)
+	}
+}
+
+func TestRowIsJudgedByItsLimitsAndEvidence(t *testing.T) {
+	result := func(pause float64, stopped int64) *Result {
+		r := &Result{Counts: map[string]int64{"stopped": stopped}}
+		for range 2 {
+			r.Faults = append(r.Faults, Injected{Event: Event{Row: "stop-leader"}, Pause: pause, Restart: 1})
+		}
+		return r
+	}
+	good := result(1400, 2)
+	good.judgeRows(1)
+	require.Empty(t, good.Violations)
+	require.Equal(t, 2, good.Rows[0].Faults)
+	slow := result(1600, 2)
+	slow.judgeRows(1)
+	require.Len(t, slow.Violations, 1)
+	require.Contains(t, slow.Violations[0], "publish pause max 1600 ms")
+	slow = result(1600, 2)
+	slow.judgeRows(2)
+	require.Empty(t, slow.Violations, "twice as long is allowed")
+	vacuous := result(10, 1)
+	vacuous.judgeRows(1)
+	require.Len(t, vacuous.Violations, 1)
+	require.Contains(t, vacuous.Violations[0], "the row shows nothing")
 }
 
 func TestOptionsThatMakeNoSense(t *testing.T) {

@@ -32,6 +32,7 @@ type disk struct {
 	image   string
 	dir     string
 	mounted bool
+	frozen  bool
 }
 
 // makeDisk makes an image of so many bytes, which takes only the space that is used, and formats it. dir exists.
@@ -64,11 +65,21 @@ func (d *disk) unmount() error {
 	if !d.mounted {
 		return nil
 	}
-	if err := unmount(d.dir); err != nil {
+	if err := errors.Join(d.thaw(context.Background()), unmount(d.dir)); err != nil {
 		return err
 	}
 	d.mounted = false
 	return nil
+}
+
+// thaw lets a frozen file system go on.
+func (d *disk) thaw(ctx context.Context) error {
+	if !d.frozen {
+		return nil
+	}
+	err := command(ctx, "fsfreeze", "--unfreeze", d.dir)
+	d.frozen = err != nil
+	return err
 }
 
 func unmount(dir string) error {

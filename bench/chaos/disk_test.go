@@ -10,7 +10,7 @@ import (
 // requirePowerCuts skips a test where disks cannot be mounted.
 func requirePowerCuts(t *testing.T) {
 	t.Helper()
-	err := (&powerCut{}).Available()
+	err := (&powerCut{rack: &rack{}}).Available()
 	if err == nil {
 		err = provePowerCut(t.Context(), t.TempDir())
 	}

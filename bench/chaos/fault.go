@@ -39,14 +39,33 @@ func (e *UnavailableError) Error() string {
 	return fmt.Sprintf("fault %s is not available here: %s", e.Fault, e.Reason)
 }
 
-// kill is SIGKILL: the process is gone, what it wrote stays in the page cache.
-type kill struct{}
+// shaper is a fault that has a say in where brokers run and what stands between them. Shape is called after Setup.
+type shaper interface {
+	Shape(spec *cluster.Spec) error
+}
 
-func (kill) Name() string                             { return "kill" }
-func (kill) Available() error                         { return nil }
-func (kill) Setup(context.Context, string, int) error { return nil }
-func (kill) Cleanup(bool) error                       { return nil }
-func (kill) Evidence() []string                       { return nil }
+// counter is a fault that counts what it did, for the evidence of rows.
+type counter interface {
+	Counts() map[string]int64
+}
+
+// harmless is embedded by faults that need less than all of Fault.
+type harmless struct{}
+
+func (harmless) Name() string                                           { return "none" }
+func (harmless) Available() error                                       { return nil }
+func (harmless) Setup(context.Context, string, int) error               { return nil }
+func (harmless) Inject(context.Context, *cluster.Cluster, []int) error  { return nil }
+func (harmless) Prove(context.Context, *cluster.Cluster, []int) error   { return nil }
+func (harmless) Recover(context.Context, *cluster.Cluster, []int) error { return nil }
+func (harmless) Cleanup(bool) error                                     { return nil }
+func (harmless) Evidence() []string                                     { return nil }
+
+// kill is SIGKILL: the process is gone, what it wrote stays in the page cache.
+type kill struct{ harmless }
+
+func (kill) Name() string { return "kill" }
+
 func (kill) Recover(_ context.Context, c *cluster.Cluster, victims []int) error {
 	return spawn(c, victims)
 }

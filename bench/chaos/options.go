@@ -6,16 +6,20 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
 )
 
 // Options say what to do. Zero fields take the defaults of WithDefaults.
 type Options struct {
-	Binary string   // path of trunklined
-	Rows   []string // names of Rows, mixed by the seed
-	Count  int      // faults
-	Seed   uint64   // the schedule follows from it
+	Binary string        // path of trunklined
+	Rows   []string      // names of Rows, mixed by the seed
+	Count  int           // faults, at most
+	Time   time.Duration // no fault begins later; 0: Count alone decides
+	Every  time.Duration // from the beginning of one fault to that of the next, unless that is not over yet; 0: the schedule's
+	Slack  float64       // pauses may be so many times what rows allow
+	Seed   uint64        // the schedule follows from it
 
 	Brokers       int
 	Partitions    int
@@ -39,11 +43,15 @@ const (
 	minImageMB    = 256
 )
 
+// diskReserve is what the brokers' limits.disk_reserve is set to, bytes.
+const diskReserve = 64 << 20
+
 // WithDefaults fills in what is zero.
 func (o Options) WithDefaults() Options {
 	setDefault(&o.Count, 20)
 	setDefault(&o.Seed, 1)
-	setDefault(&o.Brokers, 3)
+	setDefault(&o.Brokers, neededBrokers(o.Rows))
+	setDefault(&o.Slack, 1)
 	setDefault(&o.Partitions, 8)
 	setDefault(&o.Producers, 4)
 	setDefault(&o.Subscriptions, 2)
@@ -57,6 +65,17 @@ func (o Options) WithDefaults() Options {
 		o.Progress = io.Discard
 	}
 	return o
+}
+
+// neededBrokers returns how many brokers the rows need.
+func neededBrokers(rows []string) int {
+	n := 3
+	for _, r := range Rows {
+		if slices.Contains(rows, r.Name) {
+			n = max(n, r.Brokers)
+		}
+	}
+	return n
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -80,7 +99,7 @@ func (o *Options) validate() error {
 	}
 	for _, err := range []error{
 		within("count", o.Count, 1, maxCount),
-		within("brokers", o.Brokers, 3, cluster.MaxBrokers),
+		within("brokers", o.Brokers, neededBrokers(o.Rows), cluster.MaxBrokers),
 		within("partitions", o.Partitions, 1, maxPartitions),
 		within("producers", o.Producers, 1, maxProducers),
 		within("subscriptions", o.Subscriptions, 1, 16),
@@ -100,7 +119,7 @@ func (o *Options) brokerConfig() map[string]string {
 		"topics.segment_bytes": "4MiB",
 		"topics.retain_every":  "2s",
 		"raft.compact_bytes":   "8MiB",
-		"limits.disk_reserve":  "64MiB",
+		"limits.disk_reserve":  fmt.Sprint(diskReserve),
 	}
 	for key, value := range o.Config {
 		conf[key] = value
@@ -112,6 +131,7 @@ func (o *Options) brokerConfig() map[string]string {
 func (o *Options) Replay() string {
 	words := []string{
 		"trunkbench chaos", "--row", strings.Join(o.Rows, ","), "--count", fmt.Sprint(o.Count), "--seed", fmt.Sprint(o.Seed),
+		"--time", o.Time.String(), "--every", o.Every.String(), "--slack", fmt.Sprint(o.Slack),
 		"--brokers", fmt.Sprint(o.Brokers), "--partitions", fmt.Sprint(o.Partitions), "--producers", fmt.Sprint(o.Producers),
 		"--subscriptions", fmt.Sprint(o.Subscriptions), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
 	}

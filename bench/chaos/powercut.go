@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -26,59 +24,15 @@ const (
 //
 // The process is stopped first so that it does not see, and cannot answer for, its disk's end.
 type powerCut struct {
-	images string // where the directory of the images is made
-	size   int64  // of an image, bytes
-
-	dir   string // of the images
-	lock  *os.File
-	disks map[int]*disk
+	harmless
+	*rack
 }
 
 func (p *powerCut) Name() string { return "powercut" }
 
-func (p *powerCut) Available() error {
-	if os.Geteuid() != 0 {
-		return &UnavailableError{p.Name(), "mounting needs root"}
-	}
-	for _, tool := range []string{"mkfs.ext4", "mount"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return &UnavailableError{p.Name(), err.Error()}
-		}
-	}
-	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		return &UnavailableError{p.Name(), "no loop devices: " + err.Error()}
-	}
-	return nil
-}
+func (p *powerCut) Available() error { return p.available(p.Name()) }
 
-func (p *powerCut) Setup(ctx context.Context, dir string, n int) error {
-	var err error
-	if p.dir, p.lock, err = claim(p.images); err != nil {
-		return err
-	}
-	if err := provePowerCut(ctx, p.dir); err != nil {
-		return err
-	}
-	p.disks = map[int]*disk{}
-	for id := 1; id <= n; id++ {
-		data := brokerData(dir, id)
-		if err := os.MkdirAll(data, 0o700); err != nil {
-			return fmt.Errorf("broker %d: %w", id, err)
-		}
-		d, err := makeDisk(ctx, filepath.Join(p.dir, fmt.Sprintf("broker-%d.img", id)), data, p.size)
-		if err != nil {
-			return err
-		}
-		p.disks[id] = d
-		if err := d.mount(ctx); err != nil {
-			return err
-		}
-		if err := os.Remove(filepath.Join(data, "lost+found")); err != nil {
-			return fmt.Errorf("broker %d: %w", id, err)
-		}
-	}
-	return nil
-}
+func (p *powerCut) Setup(ctx context.Context, dir string, n int) error { return p.setup(ctx, dir, n) }
 
 func (p *powerCut) Inject(ctx context.Context, c *cluster.Cluster, victims []int) error {
 	if err := each(victims, func(id int) error { return freeze(ctx, c, id) }); err != nil {
@@ -136,28 +90,6 @@ func (p *powerCut) Prove(ctx context.Context, _ *cluster.Cluster, victims []int)
 
 func (p *powerCut) Recover(_ context.Context, c *cluster.Cluster, victims []int) error {
 	return spawn(c, victims)
-}
-
-func (p *powerCut) Cleanup(keep bool) error {
-	if p.dir == "" {
-		return nil
-	}
-	var errs []error
-	for _, d := range p.disks {
-		errs = append(errs, d.unmount())
-	}
-	if err := errors.Join(errs...); !keep && err == nil {
-		errs = append(errs, os.RemoveAll(p.dir))
-	}
-	return errors.Join(append(errs, p.lock.Close())...)
-}
-
-func (p *powerCut) Evidence() []string {
-	var lines []string
-	for id := range len(p.disks) {
-		lines = append(lines, fmt.Sprintf("broker %d's data: mount -o ro,loop %s DIR", id+1, p.disks[id+1].image))
-	}
-	return lines
 }
 
 // each does something with all victims at the same time and waits for all.

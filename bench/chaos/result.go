@@ -18,6 +18,7 @@ import (
 type Injected struct {
 	Event
 	At      float64 `json:"at_s"`        // seconds since the first event's healthy time began
+	Lasted  float64 `json:"lasted_ms"`   // from its beginning until the victims were started or let go
 	Acked   int64   `json:"acked"`       // messages acknowledged before it, since the fault before it
 	Pause   float64 `json:"pause_ms"`    // longest time without an answer on a partition with something under way
 	Restart float64 `json:"restart_ms"`  // from the start of the processes until all say that they are ready
@@ -47,12 +48,14 @@ type Result struct {
 	Unanswered  int64 `json:"unanswered"`
 	Diverged    int   `json:"diverged"`
 
-	Compared   comparison  `json:"compared"`
-	Pause      pause.Stats `json:"pause_ms"`
-	Restart    pause.Stats `json:"restart_ms"`
-	CatchUp    pause.Stats `json:"catch_up_ms"`
-	Log        []LogLine   `json:"log"`
-	Violations []string    `json:"violations"`
+	Rows       []RowResult      `json:"rows"`
+	Counts     map[string]int64 `json:"counts"` // evidence: what happened, and how often
+	Compared   comparison       `json:"compared"`
+	Pause      pause.Stats      `json:"pause_ms"`
+	Restart    pause.Stats      `json:"restart_ms"`
+	CatchUp    pause.Stats      `json:"catch_up_ms"`
+	Log        []LogLine        `json:"log"`
+	Violations []string         `json:"violations"`
 }
 
 // OK reports whether every promise held.
@@ -82,8 +85,9 @@ func (r *Result) count(t verify.Tally, trail verify.Report, drained bool) {
 	}
 }
 
-// summarise computes the percentiles over the faults that the brokers came back from.
-func (r *Result) summarise() {
+// summarise computes the percentiles over the faults that the brokers came back from, and judges each row. Pauses may be slack
+// times as long as rows allow.
+func (r *Result) summarise(slack float64) {
 	var pauses, restarts, catchUps []time.Duration
 	for _, f := range r.Faults {
 		r.Brokers += len(f.Victims)
@@ -94,6 +98,7 @@ func (r *Result) summarise() {
 		}
 	}
 	r.Pause, r.Restart, r.CatchUp = pause.Of(pauses), pause.Of(restarts), pause.Of(catchUps)
+	r.judgeRows(slack)
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -122,6 +127,10 @@ func (r *Result) Print(w io.Writer) error {
 	}
 	for _, l := range r.Log {
 		fmt.Fprintf(w, "log: %6d x %s %s\n", l.Count, l.Level, l.Message)
+	}
+	for _, row := range r.Rows {
+		fmt.Fprintf(w, "row %s (%s, %s): %d times, publish pause p50 %.0f ms, p99 %.0f ms, max %.0f ms%s\n",
+			row.Name, row.Matrix, row.Doc, row.Faults, row.Pause.P50, row.Pause.P99, row.Pause.Max, row.seen(r.Counts))
 	}
 	fmt.Fprintf(w, "%d faults on %d brokers in %.0f s: %d messages acknowledged, %d delivered, %d read back from replicas, %d bytes of %d partitions equal on all\n",
 		len(r.Faults), r.Brokers, r.Seconds, r.Acked, r.Got, r.ReadBack, r.Compared.Bytes, r.Compared.Partitions)

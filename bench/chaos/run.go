@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
@@ -16,9 +15,11 @@ import (
 const (
 	upLimit      = time.Minute
 	warmUp       = time.Second
-	injectLimit  = 30 * time.Second
+	injectLimit  = 90 * time.Second // longer than any Hold
+	aimLimit     = 10 * time.Second
 	cleanUpLimit = 30 * time.Second // for closing the clients
 	sayEvery     = 5 * time.Second
+	sayEvents    = 50
 )
 
 // run is one run under way. It belongs to one goroutine.
@@ -26,6 +27,7 @@ type run struct {
 	opts    Options
 	events  []Event
 	faults  map[string]Fault // by name; those that the schedule uses
+	rack    *rack
 	dir     string
 	lock    *os.File
 	cluster *cluster.Cluster
@@ -44,14 +46,19 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	r := &run{opts: opts, events: Plan(opts.Rows, opts.Count, opts.Brokers, opts.Seed), faults: map[string]Fault{}, start: time.Now()}
+	r := &run{opts: opts, faults: map[string]Fault{}, start: time.Now()}
+	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Seed)
+	r.rack = &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}
 	r.res = &Result{Seed: opts.Seed, Replay: opts.Replay()}
 	if err := r.available(); err != nil {
 		return nil, err
 	}
 	r.say("%s", r.res.Replay)
-	for i, e := range r.events {
+	for i, e := range r.events[:min(len(r.events), sayEvents)] {
 		r.say("schedule %d: %v", i+1, e)
+	}
+	if n := len(r.events) - sayEvents; n > 0 {
+		r.say("and %d more: see schedule.json", n)
 	}
 	left, err := reclaim()
 	for _, dir := range left {
@@ -80,18 +87,15 @@ func (r *run) say(format string, args ...any) {
 // available makes the faults that the schedule uses.
 func (r *run) available() error {
 	for _, name := range r.opts.Rows {
-		row := Rows[slices.IndexFunc(Rows, func(row Row) bool { return row.Name == name })]
-		if r.faults[row.Fault] != nil {
+		fault := rowOf(name).Fault
+		if r.faults[fault] != nil {
 			continue
 		}
-		var f Fault = kill{}
-		if row.Fault == "powercut" {
-			f = &powerCut{images: r.opts.Images, size: int64(r.opts.ImageMB) << 20}
-		}
+		f := makers[fault](&r.opts, r.rack)
 		if err := f.Available(); err != nil {
 			return err
 		}
-		r.faults[row.Fault] = f
+		r.faults[fault] = f
 	}
 	return nil
 }
@@ -123,24 +127,29 @@ func (r *run) phases(ctx context.Context) error {
 // bringUp sets the faults up, starts brokers and load, and warms up.
 func (r *run) bringUp(ctx context.Context) error {
 	dir := filepath.Join(r.dir, "cluster")
+	spec := cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Config: r.opts.brokerConfig(), Tied: true}
 	for _, f := range r.faults {
 		if err := f.Setup(ctx, dir, r.opts.Brokers); err != nil {
 			return err
+		}
+		if s, ok := f.(shaper); ok {
+			if err := s.Shape(&spec); err != nil {
+				return err
+			}
 		}
 	}
 	up, cancel := context.WithTimeout(ctx, upLimit)
 	defer cancel()
 	var err error
-	r.cluster, err = cluster.Up(up, cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Config: r.opts.brokerConfig(), Tied: true})
-	if err != nil {
+	if r.cluster, err = cluster.Up(up, spec); err != nil {
 		return err
 	}
 	if r.admin, err = r.connect(up); err != nil {
 		return err
 	}
-	spec := client.TopicSpec{Partitions: r.opts.Partitions, Replicas: r.opts.Brokers}
-	spec.RetentionBytes = keepBytes
-	if _, err := r.admin.Admin().CreateTopic(up, topic, spec); err != nil {
+	wanted := client.TopicSpec{Partitions: r.opts.Partitions, Replicas: r.opts.Brokers}
+	wanted.RetentionBytes = keepBytes
+	if _, err := r.admin.Admin().CreateTopic(up, topic, wanted); err != nil {
 		return err
 	}
 	if err := r.awaitTopic(up); err != nil {
@@ -183,37 +192,86 @@ func (r *run) connect(ctx context.Context) (*client.Client, error) {
 // injectAll follows the schedule. A broker that does not come back is a violation and ends it.
 func (r *run) injectAll(ctx context.Context) error {
 	begin := time.Now()
-	var started time.Time // of the victims of the last fault
+	var ended time.Time // of the last fault: its victims were started or let go
 	acked := int64(0)
 	for i, e := range r.events {
-		if last := len(r.res.Faults) - 1; last >= 0 && !e.Again {
-			if !r.recovered(ctx, &r.res.Faults[last], started) {
+		if r.opts.Time > 0 && time.Since(begin) > r.opts.Time {
+			break
+		}
+		from := ended
+		last := len(r.res.Faults) - 1
+		if last >= 0 && !e.Again && !e.Rush {
+			if !r.recovered(ctx, &r.res.Faults[last], ended) {
 				return ctx.Err()
 			}
 		}
-		from := time.Now()
-		if e.Again {
-			from = started
+		if !e.Again && !e.Rush {
+			from = time.Now()
+		}
+		if r.opts.Every > 0 && last >= 0 {
+			from, e.Wait = r.res.Faults[last].at, r.opts.Every
 		}
 		if err := sleep(ctx, e.Wait-time.Since(from)); err != nil {
 			return err
 		}
-		for _, b := range r.cluster.Brokers() {
-			if b.PID == 0 {
-				r.res.violation("fault %d: broker %d ended by itself: see %s", i+1, b.ID, r.cluster.Log(b.ID))
-				return nil
-			}
+		if !r.allRun(i + 1) {
+			return nil
+		}
+		if err := r.aim(ctx, &e); err != nil {
+			return fmt.Errorf("fault %d, %v: %w", i+1, e, err)
 		}
 		f := Injected{Event: e, at: time.Now(), At: time.Since(begin).Seconds(), Acked: r.totalAcked() - acked}
 		acked += f.Acked
 		var err error
-		if started, err = r.inject(ctx, e); err != nil {
+		if ended, err = r.inject(ctx, e); err != nil {
 			return fmt.Errorf("fault %d, %v: %w", i+1, e, err)
 		}
+		f.Lasted = millis(ended.Sub(f.at))
 		r.res.Faults = append(r.res.Faults, f)
 	}
-	r.recovered(ctx, &r.res.Faults[len(r.res.Faults)-1], started)
+	r.recovered(ctx, &r.res.Faults[len(r.res.Faults)-1], ended)
 	return ctx.Err()
+}
+
+// allRun reports whether no broker ended by itself.
+func (r *run) allRun(fault int) bool {
+	for _, b := range r.cluster.Brokers() {
+		if b.PID == 0 {
+			r.res.violation("fault %d: broker %d ended by itself: see %s", fault, b.ID, r.cluster.Log(b.ID))
+			return false
+		}
+	}
+	return true
+}
+
+// aim finds out whom an event hits that names a leader or a follower. With Again it is the same broker as before.
+func (r *run) aim(ctx context.Context, e *Event) error {
+	if e.Again {
+		e.Victims = r.res.Faults[len(r.res.Faults)-1].Victims
+		return nil
+	}
+	if e.Target != Leader && e.Target != Follower {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, aimLimit)
+	defer cancel()
+	for {
+		d, err := r.describe(ctx)
+		if err == nil && d.Partitions[e.Partition].Leader == 0 {
+			err = fmt.Errorf("partition %d has no leader", e.Partition)
+		}
+		if err == nil {
+			victim := int(d.Partitions[e.Partition].Leader)
+			if e.Target == Follower {
+				victim = victim%r.opts.Brokers + 1
+			}
+			e.Victims = []int{victim}
+			return nil
+		}
+		if sleep(ctx, recoverPoll) != nil {
+			return err
+		}
+	}
 }
 
 // recovered reports whether the brokers came back from the last fault.
@@ -274,6 +332,7 @@ func (r *run) check(ctx context.Context) error {
 // conclude writes the result down.
 func (r *run) conclude() error {
 	r.res.LostTurns = r.load.lostTurns()
+	r.res.Counts = r.counts()
 	r.res.count(r.load.ledger.Tally(), r.load.trail.Report(), r.drained)
 	for _, n := range r.load.notes() {
 		r.res.violation("%s", n)
@@ -291,8 +350,21 @@ func (r *run) conclude() error {
 		r.res.violation("nothing was acknowledged: the run shows nothing")
 	}
 	r.res.Seconds = time.Since(r.start).Seconds()
-	r.res.summarise()
+	r.res.summarise(r.opts.Slack)
 	return errors.Join(err, writeJSON(r.dir, "result.json", r.res))
+}
+
+// counts returns what the faults and the load have counted.
+func (r *run) counts() map[string]int64 {
+	all := map[string]int64{"lost_turns": int64(r.load.lostTurns())}
+	for _, f := range r.faults {
+		if c, ok := f.(counter); ok {
+			for name, n := range c.Counts() {
+				all[name] += n
+			}
+		}
+	}
+	return all
 }
 
 // progress says how the load goes until ctx ends.
@@ -326,12 +398,16 @@ func (r *run) cleanUp(ctx context.Context, keep bool) error {
 	for _, f := range r.faults {
 		errs = append(errs, f.Cleanup(keep))
 	}
+	errs = append(errs, r.rack.cleanUp(keep))
 	if keep {
 		r.say("schedule, result, logs and data are in %s; the same again: %s", r.dir, r.res.Replay)
 		for _, f := range r.faults {
 			for _, line := range f.Evidence() {
 				r.say("%s", line)
 			}
+		}
+		for _, line := range r.rack.evidence() {
+			r.say("%s", line)
 		}
 	} else if errors.Join(errs...) == nil { // nothing of ours is mounted below
 		errs = append(errs, os.RemoveAll(r.dir))

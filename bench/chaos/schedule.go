@@ -3,74 +3,56 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 )
 
-// Row is a line of the fault matrix: which fault, and whom it hits.
-type Row struct {
-	Name  string
-	Fault string
-	All   bool // all brokers at once; otherwise one of them
-	Doc   string
-}
-
-// Rows are those that can be run.
-var Rows = []Row{
-	{"sigkill", "kill", false, "SIGKILL a broker"},
-	{"sigkill-all", "kill", true, "SIGKILL all brokers at once"},
-	{"powercut", "powercut", false, "take the power from a broker and its disk"},
-	{"powercut-all", "powercut", true, "take the power from all brokers and disks at once"},
-}
-
-func rowNames() []string {
-	var names []string
-	for _, r := range Rows {
-		names = append(names, r.Name)
-	}
-	return names
-}
-
 // Event is one fault of a schedule.
 type Event struct {
-	Row     string        `json:"row"`
-	Fault   string        `json:"fault"`
-	Victims []int         `json:"victims"`
-	Again   bool          `json:"again"` // the same brokers as before, while they come back
-	Wait    time.Duration `json:"wait"`  // healthy time before it; with Again, time since their start
-	Hold    time.Duration `json:"hold"`  // how long the victims stay away
+	Row       string        `json:"row"`
+	Fault     string        `json:"fault"`
+	Target    Target        `json:"target"`
+	Victims   []int         `json:"victims"`   // of leader and follower: known once it was made
+	Partition int           `json:"partition"` // whose leader or follower
+	Again     bool          `json:"again"`     // the same brokers as before, while they come back
+	Rush      bool          `json:"rush"`      // those of the fault before may not be back yet
+	Wait      time.Duration `json:"wait"`      // healthy time before it; with Again and Rush, time since the fault before ended
+	Hold      time.Duration `json:"hold"`      // how long it lasts
 }
 
-// Times of a schedule.
+// A fault that is followed by itself comes so soon after it.
 const (
-	minWait, maxWait   = 300 * time.Millisecond, 1500 * time.Millisecond
 	minAgain, maxAgain = 5 * time.Millisecond, 700 * time.Millisecond
-	maxHold            = 800 * time.Millisecond
 	againOneIn         = 4
 )
 
 // Plan draws a schedule. It depends on nothing but its arguments.
-func Plan(rows []string, count, brokers int, seed uint64) []Event {
+func Plan(rows []string, count, brokers, partitions int, seed uint64) []Event {
 	random := rand.New(rand.NewPCG(seed, uint64(count)))
-	between := func(low, high time.Duration) time.Duration {
-		return (low + time.Duration(random.Int64N(int64(high-low)))).Round(time.Millisecond)
+	between := func(s, usual Span) time.Duration {
+		if s == (Span{}) {
+			s = usual
+		}
+		return (s.Low + time.Duration(random.Int64N(int64(s.High-s.Low)))).Round(time.Millisecond)
 	}
 	var events []Event
 	for i := range count {
-		if i > 0 && random.IntN(againOneIn) == 0 {
+		if i > 0 && random.IntN(againOneIn) == 0 && !rowOf(events[i-1].Row).Steady {
 			e := events[i-1]
-			e.Again, e.Wait, e.Hold = true, between(minAgain, maxAgain), between(0, maxHold)
+			e.Again, e.Rush = true, false
+			e.Wait, e.Hold = between(Span{minAgain, maxAgain}, Span{}), between(Span{}, usualHold)
 			events = append(events, e)
 			continue
 		}
-		name := rows[random.IntN(len(rows))]
-		row := Rows[slices.IndexFunc(Rows, func(r Row) bool { return r.Name == name })]
-		e := Event{Row: row.Name, Fault: row.Fault, Victims: []int{1 + random.IntN(brokers)}}
-		if row.All {
+		row := rowOf(rows[random.IntN(len(rows))])
+		e := Event{Row: row.Name, Fault: row.Fault, Target: row.Target, Partition: random.IntN(partitions), Rush: row.Rush && i > 0}
+		switch one := 1 + random.IntN(brokers); row.Target {
+		case Anyone:
+			e.Victims = []int{one}
+		case Everyone:
 			e.Victims = everyone(brokers)
 		}
-		e.Wait, e.Hold = between(minWait, maxWait), between(0, maxHold)
+		e.Wait, e.Hold = between(row.Wait, usualWait), between(row.Hold, usualHold)
 		events = append(events, e)
 	}
 	return events
@@ -87,10 +69,24 @@ func everyone(n int) []int {
 // String is a line for people.
 func (e Event) String() string {
 	when := "healthy for"
-	if e.Again {
+	switch {
+	case e.Again:
 		when = "again, started for"
+	case e.Rush:
+		when = "after"
 	}
-	return fmt.Sprintf("%s of %s, %s %v, away for %v", e.Row, brokerList(e.Victims), when, e.Wait, e.Hold)
+	return fmt.Sprintf("%s of %s, %s %v, lasts %v", e.Row, e.whom(), when, e.Wait, e.Hold)
+}
+
+// whom names the victims, or who they will be.
+func (e Event) whom() string {
+	switch {
+	case len(e.Victims) > 0:
+		return brokerList(e.Victims)
+	case e.Target == Nobody:
+		return "no broker"
+	}
+	return fmt.Sprintf("partition %d's %s", e.Partition, e.Target)
 }
 
 func brokerList(ids []int) string {

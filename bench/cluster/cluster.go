@@ -23,6 +23,10 @@ type Broker struct {
 	Listen    string `json:"listen"`
 	Raft      string `json:"raft"`
 	Admin     string `json:"admin"`
+
+	// Others use these addresses instead of Listen and Raft, if something stands between; empty: nothing does.
+	FrontListen string `json:"front_listen,omitempty"`
+	FrontRaft   string `json:"front_raft,omitempty"`
 }
 
 // Spec says what to start.
@@ -33,6 +37,19 @@ type Spec struct {
 	Config  map[string]string // more keys for every broker, like "log.level"
 	// Tied: brokers that this process starts die with it, however it ends. Otherwise they outlive it.
 	Tied bool
+	// Places say where brokers run, Places[i] for broker i+1; those beyond its end run as Place{} says.
+	Places []Place
+	// Front returns the addresses that clients (UDP) and brokers (TCP) use instead of a broker's own, so that something can
+	// stand between; empty ones change nothing. It is called once a broker, before any of them starts; nil: nobody stands between.
+	Front func(Broker) (listen, raft string, err error)
+}
+
+// Place says where and how one broker runs. The zero value is this machine's loopback and the cluster's binary.
+type Place struct {
+	Host   string   `json:"host,omitempty"`   // the address it binds, for whose ports nobody else asks; empty: 127.0.0.1, free ports
+	Enter  []string `json:"enter,omitempty"`  // a command that ends in exec of the broker's, like nsenter; it stands before it
+	Binary string   `json:"binary,omitempty"` // empty: Spec.Binary
+	Env    []string `json:"env,omitempty"`    // more environment, KEY=VALUE
 }
 
 // Cluster is a set of local broker processes.
@@ -49,6 +66,15 @@ type state struct {
 	Binary  string            `json:"binary"`
 	Config  map[string]string `json:"config,omitempty"`
 	Brokers []Broker          `json:"brokers"`
+	Places  []Place           `json:"places,omitempty"` // by broker, or nil
+}
+
+// place returns where broker id runs.
+func (s *state) place(id int) Place {
+	if id > len(s.Places) {
+		return Place{}
+	}
+	return s.Places[id-1]
 }
 
 // ErrNoCluster says that a directory holds no cluster.
@@ -92,12 +118,12 @@ func create(spec Spec) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binary %s: %w", spec.Binary, err)
 	}
-	brokers, err := allocate(spec.Brokers)
+	brokers, err := allocate(spec)
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{dir: dir, tied: spec.Tied, state: state{
-		Context: filepath.Join(dir, "context.json"), Binary: binary, Config: spec.Config, Brokers: brokers,
+		Context: filepath.Join(dir, "context.json"), Binary: binary, Config: spec.Config, Brokers: brokers, Places: spec.Places,
 	}}
 	if err := c.writeFiles(); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,8 +25,15 @@ const (
 	portHigh = 32000
 )
 
-// allocate picks free ports for n brokers.
-func allocate(n int) ([]Broker, error) {
+// Ports of a broker that has a host for itself.
+const (
+	ownPort      = "7400"
+	ownRaftPort  = "7401"
+	ownAdminPort = "7402"
+)
+
+// allocate picks addresses for the brokers, and what stands before them.
+func allocate(spec Spec) ([]Broker, error) {
 	var held []io.Closer
 	defer func() {
 		for _, h := range held {
@@ -43,10 +51,15 @@ func allocate(n int) ([]Broker, error) {
 		}
 		return "", fmt.Errorf("no free %s port between %d and %d on 127.0.0.1", network, portLow, portHigh)
 	}
-	brokers := make([]Broker, n)
+	brokers := make([]Broker, spec.Brokers)
 	for i := range brokers {
 		b := &brokers[i]
 		b.ID = i + 1
+		if i < len(spec.Places) && spec.Places[i].Host != "" {
+			host := spec.Places[i].Host
+			b.Listen, b.Raft, b.Admin = net.JoinHostPort(host, ownPort), net.JoinHostPort(host, ownRaftPort), net.JoinHostPort(host, ownAdminPort)
+			continue
+		}
 		var errs [3]error
 		b.Listen, errs[0] = take("udp")
 		b.Raft, errs[1] = take("tcp")
@@ -55,7 +68,22 @@ func allocate(n int) ([]Broker, error) {
 			return nil, err
 		}
 	}
-	return brokers, nil
+	return brokers, front(spec, brokers)
+}
+
+// front asks what stands before each broker.
+func front(spec Spec, brokers []Broker) error {
+	if spec.Front == nil {
+		return nil
+	}
+	for i := range brokers {
+		b := &brokers[i]
+		var err error
+		if b.FrontListen, b.FrontRaft, err = spec.Front(*b); err != nil {
+			return fmt.Errorf("in front of broker %d: %w", b.ID, err)
+		}
+	}
+	return nil
 }
 
 func hold(network, addr string) (io.Closer, error) {
@@ -71,8 +99,9 @@ func (c *Cluster) writeFiles() error {
 	var addrs []string
 	var members []map[string]any
 	for _, b := range c.state.Brokers {
-		addrs = append(addrs, b.Listen)
-		members = append(members, map[string]any{"id": b.ID, "listen": b.Listen, "raft": b.Raft, "admin": b.Admin})
+		listen, raft := cmp.Or(b.FrontListen, b.Listen), cmp.Or(b.FrontRaft, b.Raft)
+		addrs = append(addrs, listen)
+		members = append(members, map[string]any{"id": b.ID, "listen": listen, "raft": raft, "admin": b.Admin})
 	}
 	text, err := json.MarshalIndent(map[string]any{"brokers": addrs, "ca": filepath.Join(pki, "ca.pem")}, "", "  ")
 	if err != nil {
@@ -85,6 +114,7 @@ func (c *Cluster) writeFiles() error {
 		dir := c.brokerDir(b.ID)
 		conf := map[string]any{
 			"cluster": "local", "broker": b.ID, "data_dir": filepath.Join(dir, "data"),
+			"listen": b.Listen, "raft_listen": b.Raft,
 			"members": members, "tls": map[string]any{"dev_dir": pki},
 		}
 		for _, key := range slices.Sorted(maps.Keys(c.state.Config)) {

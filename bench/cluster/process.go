@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,16 +29,18 @@ func (c *Cluster) spawn(id int) error {
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
 
-	cmd := exec.Command(c.state.Binary, "--config", filepath.Join(dir, "trunkline.yaml")) //nolint:noctx // ended by signals
+	at := c.state.place(id)
+	argv := append(slices.Clone(at.Enter), cmp.Or(at.Binary, c.state.Binary), "--config", filepath.Join(dir, "trunkline.yaml"))
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // ended by signals
 	cmd.Dir = dir
-	cmd.Env = brokerEnv(os.Environ(), Processors(len(c.state.Brokers)))
+	cmd.Env = append(brokerEnv(os.Environ(), Processors(len(c.state.Brokers))), at.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if c.tied {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	if err := c.run(cmd); err != nil {
-		return fmt.Errorf("broker %d: start %s: %w", id, c.state.Binary, err)
+		return fmt.Errorf("broker %d: start %s: %w", id, argv[0], err)
 	}
 
 	_, start, err := procState(cmd.Process.Pid)

@@ -17,7 +17,7 @@ func chaosCommand() *cobra.Command {
 	o := chaos.Options{}.WithDefaults()
 	var rows strings.Builder
 	for _, r := range chaos.Rows {
-		fmt.Fprintf(&rows, "\n  %-14s %s", r.Name, r.Doc)
+		fmt.Fprintf(&rows, "\n  %-18s %s", r.Name, r.Doc)
 	}
 	cmd := &cobra.Command{
 		Use:   "chaos",
@@ -61,9 +61,12 @@ Power cuts need root and loop devices: each broker's data lies on an ext4 image 
 	f := cmd.Flags()
 	f.StringVar(&o.Binary, "trunklined", "", "path of the daemon (default: beside this program)")
 	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes")
-	f.IntVar(&o.Count, "count", o.Count, "faults")
+	f.IntVar(&o.Count, "count", o.Count, "faults, at most")
+	f.DurationVar(&o.Time, "time", 0, "no fault begins later (default: --count alone decides)")
+	f.DurationVar(&o.Every, "every", 0, "from the beginning of one fault to that of the next (default: the schedule's times)")
+	f.Float64Var(&o.Slack, "slack", 1, "publish pauses may be so many times as long as rows allow")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "the schedule follows from it")
-	f.IntVar(&o.Brokers, "brokers", o.Brokers, "brokers, each with a replica of every partition")
+	f.IntVar(&o.Brokers, "brokers", 0, "brokers (default: as many as the rows need, at least 3), each with a replica of every partition")
 	f.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of the topic")
 	f.IntVar(&o.Producers, "producers", o.Producers, "producers, each on every partition")
 	f.IntVar(&o.Subscriptions, "subscriptions", o.Subscriptions, "subscriptions, each of everything")
