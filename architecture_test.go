@@ -41,7 +41,7 @@ var keepers = map[string][]string{
 	"github.com/nats-io":       {"bench/driver/jetstream"},
 	"github.com/twmb/franz-go": {"bench/driver/kafka"},
 	"github.com/rabbitmq":      {"bench/driver/rabbitmq"},
-	"gonum.org":                {"bench/report"},
+	"gonum.org":                {"bench/report", "bench/chaos/report"},
 	"github.com/anishathalye":  {"bench/verify/linear"},
 	// bench/hostile must be able to break every rule that the SDK keeps.
 	"github.com/quic-go/quic-go": {"broker/internal/transport", "client/internal", "bench/hostile"},

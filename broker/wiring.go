@@ -197,7 +197,7 @@ func (b *Broker) openController(context.Context) error {
 		Node: b.node, MetaReplicas: memberIDs(b.cfg),
 		Machine: fsm.Config{
 			Seglog:                 seglog.Options{SegmentBytes: int64(b.cfg.Topics.SegmentBytes), Cache: seglog.NewCache(int64(b.cfg.Limits.TailCache))},
-			SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log,
+			SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log, Metrics: fsm.NewMetrics(b.reg),
 		},
 		Partition: partition.Config{
 			MaxPendingBytes: int(b.cfg.Limits.PartitionPending), RetentionEvery: b.cfg.Topics.RetainEvery,

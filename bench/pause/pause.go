@@ -4,6 +4,7 @@
 package pause
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -64,6 +65,30 @@ func (m *Meter) Longest(parts []int32, from, to time.Time) time.Duration {
 		}
 	}
 	return longest
+}
+
+// Gap is a time without an answer on a partition with something under way.
+type Gap struct {
+	Partition int32
+	From, To  time.Time
+}
+
+// Longer returns the gaps of at least d, the n longest of them at most, by their beginning. One that has not ended is not among them.
+func (m *Meter) Longer(d time.Duration, n int) []Gap {
+	m.mu.Lock()
+	var all []Gap
+	for part, gaps := range m.gaps {
+		for _, g := range gaps {
+			if g.end.Sub(g.start) >= d {
+				all = append(all, Gap{part, g.start, g.end})
+			}
+		}
+	}
+	m.mu.Unlock()
+	slices.SortFunc(all, func(a, b Gap) int { return cmp.Compare(b.To.Sub(b.From), a.To.Sub(a.From)) })
+	all = all[:min(len(all), n)]
+	slices.SortFunc(all, func(a, b Gap) int { return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Partition, b.Partition)) })
+	return all
 }
 
 // Stats are percentiles in milliseconds.

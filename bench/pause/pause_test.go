@@ -25,6 +25,19 @@ func TestPauseIsTheLongestTimeWithoutAnAnswerWhileRecordsWait(t *testing.T) {
 	require.Zero(t, p.Longest([]int32{0, 1}, at(950), at(2000)))
 }
 
+func TestLongestGapsByTheirBeginning(t *testing.T) {
+	p := New()
+	at := func(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
+	for i, long := range []int{10, 300, 50, 200} {
+		p.Sent(int32(i%2), at(1000*i))
+		p.Answered(int32(i%2), at(1000*i+long))
+	}
+	p.Sent(0, at(9000)) // goes on
+	require.Equal(t, []Gap{{1, at(1000), at(1300)}, {0, at(2000), at(2050)}, {1, at(3000), at(3200)}}, p.Longer(50*time.Millisecond, 10))
+	require.Equal(t, []Gap{{1, at(1000), at(1300)}, {1, at(3000), at(3200)}}, p.Longer(0, 2))
+	require.Empty(t, p.Longer(time.Second, 10))
+}
+
 func TestStats(t *testing.T) {
 	require.Equal(t, Stats{}, Of(nil))
 	values := []time.Duration{3 * time.Millisecond, time.Millisecond, 2 * time.Millisecond}

@@ -4,15 +4,16 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/trunkline/trunkline/bench/report/drawing"
 	"github.com/trunkline/trunkline/bench/results"
 )
 
 const rowHeight = vg.Length(19)
 
 // cost draws what the nodes used as bars from zero: CPU, memory and writing side by side, a line per system.
-func cost(b results.Block, looks map[string]look) (drawing, bool) {
-	d := drawing{slug: "cost", title: b.Workload + ": cost", width: plotWidth}
-	d.note = "Of the nodes, per acked message and byte; median of rounds. Lower is better. Whiskers: lowest, highest round."
+func cost(b results.Block, looks map[string]drawing.Look) (drawing.Drawing, bool) {
+	d := drawing.Drawing{Slug: "cost", Title: b.Workload + ": cost", Width: drawing.Width}
+	d.Note = "Of the nodes, per acked message and byte; median of rounds. Lower is better. Whiskers: lowest, highest round."
 	var columns []results.Column
 	labels := vg.Length(0)
 	for _, c := range b.Columns {
@@ -20,12 +21,12 @@ func cost(b results.Block, looks map[string]look) (drawing, bool) {
 		_, rss := c.Cells["rss"]
 		if cpu || rss {
 			columns = append(columns, c)
-			labels = max(labels, letters(9, muted, false).Width(c.Label))
+			labels = max(labels, drawing.Letters(9, drawing.Muted, false).Width(c.Label))
 		}
 	}
-	d.height = max(1.7*vg.Inch, vg.Length(len(columns))*rowHeight+75)
-	d.body = func(c draw.Canvas) error {
-		names := letters(9, ink, false)
+	d.Height = max(1.7*vg.Inch, vg.Length(len(columns))*rowHeight+75)
+	d.Body = func(c draw.Canvas) error {
+		names := drawing.Letters(9, drawing.Ink, false)
 		names.XAlign, names.YAlign = draw.XRight, draw.YCenter
 		for i, col := range columns {
 			c.FillText(names, vg.Point{X: c.Min.X + labels, Y: rowY(c, i)}, col.Label)
@@ -53,10 +54,10 @@ func costFigures() []costFigure {
 // rowY is the middle of a row below the panels' titles.
 func rowY(c draw.Canvas, i int) vg.Length { return c.Max.Y - 20 - (vg.Length(i)+0.5)*rowHeight }
 
-func (f costFigure) bars(c draw.Canvas, columns []results.Column, looks map[string]look) {
-	c.FillText(letters(9, ink, true), vg.Point{X: c.Min.X, Y: c.Max.Y - 12}, f.title)
+func (f costFigure) bars(c draw.Canvas, columns []results.Column, looks map[string]drawing.Look) {
+	c.FillText(drawing.Letters(9, drawing.Ink, true), vg.Point{X: c.Min.X, Y: c.Max.Y - 12}, f.title)
 	figure, _ := results.FigureOf(f.key)
-	label := letters(8.5, ink, false)
+	label := drawing.Letters(8.5, drawing.Ink, false)
 	label.YAlign = draw.YCenter
 	top, room := 0.0, vg.Length(0)
 	for _, col := range columns {
@@ -65,7 +66,7 @@ func (f costFigure) bars(c draw.Canvas, columns []results.Column, looks map[stri
 		}
 	}
 	scale := (c.Max.X - c.Min.X - room - 5) / vg.Length(max(top, 1e-9))
-	c.StrokeLine2(draw.LineStyle{Color: muted, Width: 0.6}, c.Min.X, c.Max.Y-18, c.Min.X, rowY(c, len(columns)-1)-rowHeight/2)
+	c.StrokeLine2(draw.LineStyle{Color: drawing.Muted, Width: 0.6}, c.Min.X, c.Max.Y-18, c.Min.X, rowY(c, len(columns)-1)-rowHeight/2)
 	for i, col := range columns {
 		cell, ok := col.Cells[f.key]
 		y := rowY(c, i)
@@ -73,7 +74,7 @@ func (f costFigure) bars(c draw.Canvas, columns []results.Column, looks map[stri
 			c.FillText(label, vg.Point{X: c.Min.X + 4, Y: y}, "not known")
 			continue
 		}
-		fill(c, looks[col.Label].color, c.Min.X, y-5.5, c.Min.X+scale*vg.Length(cell.Median), y+5.5)
+		drawing.Fill(c, looks[col.Label].Color, c.Min.X, y-5.5, c.Min.X+scale*vg.Length(cell.Median), y+5.5)
 		whisker(c, c.Min.X+scale*vg.Length(cell.Min), c.Min.X+scale*vg.Length(cell.Max), y)
 		c.FillText(label, vg.Point{X: c.Min.X + scale*vg.Length(cell.Max) + 5, Y: y}, figure.Unit.Format(cell.Median))
 	}
@@ -84,7 +85,7 @@ func whisker(c draw.Canvas, from, to, y vg.Length) {
 	if to-from < 1 {
 		return
 	}
-	style := draw.LineStyle{Color: ink, Width: 0.9}
+	style := draw.LineStyle{Color: drawing.Ink, Width: 0.9}
 	c.StrokeLine2(style, from, y, to, y)
 	c.StrokeLine2(style, from, y-2.5, from, y+2.5)
 	c.StrokeLine2(style, to, y-2.5, to, y+2.5)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/trunkline/trunkline/bench/driver"
+	"github.com/trunkline/trunkline/bench/report/drawing"
 	"github.com/trunkline/trunkline/bench/results"
 )
 
@@ -21,7 +22,7 @@ func HTML(w io.Writer, files []*results.File) error {
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	t, err := template.New("page").Parse(pageText)
+	t, err := drawing.Page(pageText, nil)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
@@ -36,7 +37,7 @@ type page struct {
 	Files    []fileHead
 	Systems  []systemRow
 	Missing  []results.NotMeasured
-	Overview []figure
+	Overview []drawing.Figure
 	Sections []section
 	Several  bool // files
 }
@@ -56,18 +57,13 @@ type systemRow struct {
 	About driver.About
 }
 
-type figure struct {
-	Slug, Title string
-	SVG         template.HTML
-}
-
 type section struct {
 	ID, Workload, Doc, Note string
 	Columns                 []columnHead
 	Rows                    []tableRow
 	Reasons                 []string
 	Examples                []string
-	Figures                 []figure
+	Figures                 []drawing.Figure
 }
 
 type columnHead struct {
@@ -107,7 +103,7 @@ func pageOf(files []*results.File) (*page, error) {
 	}
 	p.Systems = systemsOf(c, all)
 	var err error
-	if p.Overview, err = render(overview(c)); err != nil {
+	if p.Overview, err = drawing.Figures(overview(c)); err != nil {
 		return nil, err
 	}
 	for i, b := range c.Blocks {
@@ -121,20 +117,7 @@ func pageOf(files []*results.File) (*page, error) {
 	return p, nil
 }
 
-func render(all []drawing) ([]figure, error) {
-	var figures []figure
-	for i := range all {
-		svg, err := all[i].svg()
-		if err != nil {
-			return nil, fmt.Errorf("plot %s: %w", all[i].slug, err)
-		}
-		// The canvas escapes every text that it draws.
-		figures = append(figures, figure{Slug: all[i].slug, Title: all[i].title, SVG: template.HTML(svg)})
-	}
-	return figures, nil
-}
-
-func systemsOf(c results.Comparison, all map[string]look) []systemRow {
+func systemsOf(c results.Comparison, all map[string]drawing.Look) []systemRow {
 	var rows []systemRow
 	for _, b := range c.Blocks {
 		for _, col := range b.Columns {
@@ -147,9 +130,9 @@ func systemsOf(c results.Comparison, all map[string]look) []systemRow {
 	return rows
 }
 
-func css(l look) template.CSS { return template.CSS(hex(l.color)) }
+func css(l drawing.Look) template.CSS { return template.CSS(drawing.Hex(l.Color)) }
 
-func sectionOf(b results.Block, all map[string]look) (section, error) {
+func sectionOf(b results.Block, all map[string]drawing.Look) (section, error) {
 	s := section{Workload: b.Workload, Doc: b.Doc, Note: b.Note}
 	for _, c := range b.Columns {
 		name, profile, _ := strings.Cut(c.Label, ":")
@@ -173,7 +156,7 @@ func sectionOf(b results.Block, all map[string]look) (section, error) {
 		}
 	}
 	var err error
-	s.Figures, err = render(plots(b, all))
+	s.Figures, err = drawing.Figures(plots(b, all))
 	return s, err
 }
 

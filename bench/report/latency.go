@@ -7,32 +7,33 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/trunkline/trunkline/bench/report/drawing"
 	"github.com/trunkline/trunkline/bench/results"
 )
 
 // maxPoints bounds the points of a curve; more cannot be told apart at the size of a plot.
 const maxPoints = 240
 
-func publishLatency(b results.Block, looks map[string]look) (drawing, bool) {
+func publishLatency(b results.Block, looks map[string]drawing.Look) (drawing.Drawing, bool) {
 	d, ok := latency(b, looks, func(r *results.Run) *results.Latency { return &r.Publish })
-	d.slug, d.title = "publish-latency", b.Workload+": publish latency"
-	d.note = "From the intended send time to the acknowledgement, by percentile. Lower is better. Faint: every round."
+	d.Slug, d.Title = "publish-latency", b.Workload+": publish latency"
+	d.Note = "From the intended send time to the acknowledgement, by percentile. Lower is better. Faint: every round."
 	return d, ok
 }
 
-func endToEndLatency(b results.Block, looks map[string]look) (drawing, bool) {
+func endToEndLatency(b results.Block, looks map[string]drawing.Look) (drawing.Drawing, bool) {
 	d, ok := latency(b, looks, func(r *results.Run) *results.Latency { return &r.EndToEnd })
-	d.slug, d.title = "end-to-end-latency", b.Workload+": end-to-end latency"
-	d.note = "From the intended send time to the delivery, by percentile. Lower is better. Faint: every round."
+	d.Slug, d.Title = "end-to-end-latency", b.Workload+": end-to-end latency"
+	d.Note = "From the intended send time to the delivery, by percentile. Lower is better. Faint: every round."
 	return d, ok
 }
 
 // latency draws the percentiles of each system: all rounds faintly, and the round with the median p99.
-func latency(b results.Block, looks map[string]look, of func(*results.Run) *results.Latency) (drawing, bool) {
-	d := drawing{width: plotWidth, height: plotHeight}
-	p := axes(lines{})
+func latency(b results.Block, looks map[string]drawing.Look, of func(*results.Run) *results.Latency) (drawing.Drawing, bool) {
+	d := drawing.Drawing{Width: drawing.Width, Height: drawing.Height}
+	p := drawing.Axes(drawing.Lines{})
 	p.X.Min, p.X.Max = 0, 2
-	y := logRange{floor: 1}
+	y := drawing.LogRange{Floor: 1}
 	var bold []plot.Plotter
 	for i := range b.Columns {
 		c := &b.Columns[i]
@@ -44,7 +45,7 @@ func latency(b results.Block, looks map[string]look, of func(*results.Run) *resu
 				continue
 			}
 			for _, pt := range points {
-				y.hold(pt.Y)
+				y.Hold(pt.Y)
 				p.X.Max = max(p.X.Max, pt.X)
 			}
 			line := lineOf(points, looks[c.Label], &y)
@@ -53,29 +54,29 @@ func latency(b results.Block, looks map[string]look, of func(*results.Run) *resu
 				bold = append(bold, line)
 				continue
 			}
-			line.Width, line.Color = 0.8, faint(looks[c.Label].color)
+			line.Width, line.Color = 0.8, drawing.Faint(looks[c.Label].Color)
 			p.Add(line)
 		}
 		if typical != nil {
-			d.keys = append(d.keys, key{c.Label, looks[c.Label], stroke})
+			d.Keys = append(d.Keys, drawing.Key{Label: c.Label, Look: looks[c.Label], Shape: drawing.Stroke})
 		}
 	}
 	p.Add(bold...)
-	y.widen()
-	p.Y.Min, p.Y.Max = y.lo, y.hi
-	p.X.Tick.Marker, p.Y.Tick.Marker = ninesTicks(p.X.Max), y.ticks(shortTime)
+	y.Widen()
+	p.Y.Min, p.Y.Max = y.Lo, y.Hi
+	p.X.Tick.Marker, p.Y.Tick.Marker = ninesTicks(p.X.Max), y.Ticks(drawing.ShortTime)
 	p.X.Label.Text = "percentile"
-	d.body = func(c draw.Canvas) error { p.Draw(c); return nil }
-	return d, len(d.keys) > 0
+	d.Body = func(c draw.Canvas) error { p.Draw(c); return nil }
+	return d, len(d.Keys) > 0
 }
 
 // lineOf draws points whose Y is logarithmic.
-func lineOf(points plotter.XYs, l look, y *logRange) *plotter.Line {
+func lineOf(points plotter.XYs, l drawing.Look, y *drawing.LogRange) *plotter.Line {
 	at := make(plotter.XYs, len(points))
 	for i, pt := range points {
-		at[i] = plotter.XY{X: pt.X, Y: y.at(pt.Y)}
+		at[i] = plotter.XY{X: pt.X, Y: y.At(pt.Y)}
 	}
-	return &plotter.Line{XYs: at, LineStyle: draw.LineStyle{Color: l.color, Width: 1.5, Dashes: l.dash}}
+	return &plotter.Line{XYs: at, LineStyle: draw.LineStyle{Color: l.Color, Width: 1.5, Dashes: l.Dash}}
 }
 
 // curve are the points of a distribution: X on the scale of nines, Y in microseconds. A file without a curve gives those of

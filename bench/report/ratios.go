@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/trunkline/trunkline/bench/report/drawing"
 	"github.com/trunkline/trunkline/bench/results"
 )
 
@@ -17,8 +18,8 @@ const (
 )
 
 // overview are the plots over all workloads: how many times better the first system is than each other one.
-func overview(c results.Comparison) []drawing {
-	var all []drawing
+func overview(c results.Comparison) []drawing.Drawing {
+	var all []drawing.Drawing
 	for _, chart := range []struct{ slug, title, note string }{
 		{"ratio-throughput", "Throughput, compared", "Publish rate, or drain rate of a backlog, where the workload asked for as much as possible."},
 		{"ratio-publish-p99", "Publish latency p99, compared", "From the intended send time to the acknowledgement, each system at its own rate."},
@@ -26,7 +27,7 @@ func overview(c results.Comparison) []drawing {
 	} {
 		key := chart.slug[len("ratio-"):]
 		if d, ok := ratios(c, func(b results.Block) string { return figureFor(b, key) }); ok {
-			d.slug, d.title, d.note = chart.slug, chart.title, chart.note
+			d.Slug, d.Title, d.Note = chart.slug, chart.title, chart.note
 			all = append(all, d)
 		}
 	}
@@ -50,17 +51,17 @@ func figureFor(b results.Block, chart string) string {
 // ratioBar is one peer under one workload.
 type ratioBar struct {
 	group string // workload
-	look  look
+	look  drawing.Look
 	ratio results.Ratio
 	y     vg.Length // from the top
 }
 
 // ratios draws a bar per workload and peer, from 1 to the ratio, on a logarithmic scale.
-func ratios(c results.Comparison, keyOf func(results.Block) string) (drawing, bool) {
+func ratios(c results.Comparison, keyOf func(results.Block) string) (drawing.Drawing, bool) {
 	all := looks(c)
-	d := drawing{width: 2 * plotWidth * 0.62}
+	d := drawing.Drawing{Width: 2 * drawing.Width * 0.62}
 	var bars []ratioBar
-	x := logRange{floor: 1e-4}
+	x := drawing.LogRange{Floor: 1e-4}
 	first, y := "the first system", vg.Length(0)
 	for _, b := range c.Blocks {
 		begun := false
@@ -74,39 +75,29 @@ func ratios(c results.Comparison, keyOf func(results.Block) string) (drawing, bo
 			}
 			bars = append(bars, ratioBar{group: b.Workload, look: all[col.Label], ratio: *cell.Ratio, y: y + barHeight/2})
 			y += barHeight
-			x.hold(cell.Ratio.Min)
-			x.hold(cell.Ratio.Max)
-			d.addKey(key{col.Label, all[col.Label], box})
+			x.Hold(cell.Ratio.Min)
+			x.Hold(cell.Ratio.Max)
+			d.AddKey(drawing.Key{Label: col.Label, Look: all[col.Label], Shape: drawing.Box})
 		}
 	}
 	if len(bars) == 0 {
 		return d, false
 	}
-	x.hold(0.8)
-	x.hold(1.25)
-	x.lo, x.hi = x.lo-0.18*(x.hi-x.lo), x.hi+0.18*(x.hi-x.lo) // for the labels
-	x.widen()
-	d.height = y + groupGap + 110
-	d.body = func(cv draw.Canvas) error { drawRatios(cv, bars, &x, first); return nil }
+	x.Hold(0.8)
+	x.Hold(1.25)
+	x.Lo, x.Hi = x.Lo-0.18*(x.Hi-x.Lo), x.Hi+0.18*(x.Hi-x.Lo) // for the labels
+	x.Widen()
+	d.Height = y + groupGap + 110
+	d.Body = func(cv draw.Canvas) error { drawRatios(cv, bars, &x, first); return nil }
 	return d, true
 }
 
-// addKey adds an entry of the legend once.
-func (d *drawing) addKey(k key) {
-	for _, have := range d.keys {
-		if have.label == k.label {
-			return
-		}
-	}
-	d.keys = append(d.keys, k)
-}
-
-func drawRatios(c draw.Canvas, bars []ratioBar, x *logRange, first string) {
-	p := axes(lines{upright: true})
-	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = x.lo, x.hi, -float64(bars[len(bars)-1].y+barHeight/2+groupGap), 0
-	p.X.Tick.Marker = x.ticks(func(v float64) string { return fmt.Sprintf("%gx", round(v)) })
+func drawRatios(c draw.Canvas, bars []ratioBar, x *drawing.LogRange, first string) {
+	p := drawing.Axes(drawing.Lines{Upright: true})
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = x.Lo, x.Hi, -float64(bars[len(bars)-1].y+barHeight/2+groupGap), 0
+	p.X.Tick.Marker = x.Ticks(func(v float64) string { return fmt.Sprintf("%gx", round(v)) })
 	p.X.Label.Text = fmt.Sprintf("times better; right of 1x %s is better, left of it the other", first)
-	var names ticks
+	var names drawing.Ticks
 	for from := 0; from < len(bars); {
 		to := from + 1
 		for to < len(bars) && bars[to].group == bars[from].group {
@@ -128,7 +119,7 @@ func round(v float64) float64 {
 
 type ratioBars struct {
 	bars []ratioBar
-	x    *logRange
+	x    *drawing.LogRange
 }
 
 // Plot draws the bars, the line at 1x, and each ratio beside its bar.
@@ -136,11 +127,11 @@ func (r ratioBars) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	one := x(0)
 	for _, b := range r.bars {
-		at, mid := x(r.x.at(b.ratio.Median)), y(-float64(b.y))
-		fill(c, b.look.color, min(one, at), mid-5, max(one, at), mid+5)
-		lo, hi := x(r.x.at(b.ratio.Min)), x(r.x.at(b.ratio.Max))
+		at, mid := x(r.x.At(b.ratio.Median)), y(-float64(b.y))
+		drawing.Fill(c, b.look.Color, min(one, at), mid-5, max(one, at), mid+5)
+		lo, hi := x(r.x.At(b.ratio.Min)), x(r.x.At(b.ratio.Max))
 		whisker(c, lo, hi, mid)
-		label := letters(8, ink, false)
+		label := drawing.Letters(8, drawing.Ink, false)
 		label.YAlign = draw.YCenter
 		if b.ratio.Median >= 1 {
 			c.FillText(label, vg.Point{X: max(hi, one) + 4, Y: mid}, b.ratio.String())
@@ -149,5 +140,5 @@ func (r ratioBars) Plot(c draw.Canvas, p *plot.Plot) {
 			c.FillText(label, vg.Point{X: min(lo, one) - 4, Y: mid}, b.ratio.String())
 		}
 	}
-	c.StrokeLine2(draw.LineStyle{Color: ink, Width: 1}, one, c.Min.Y, one, c.Max.Y)
+	c.StrokeLine2(draw.LineStyle{Color: drawing.Ink, Width: 1}, one, c.Min.Y, one, c.Max.Y)
 }

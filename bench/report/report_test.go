@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/trunkline/trunkline/bench/report/drawing"
 	"github.com/trunkline/trunkline/bench/results"
 )
 
@@ -73,13 +74,13 @@ func TestPageShowsEverySystemInEveryPlot(t *testing.T) {
 		drawn := strokes(t, svg)
 		for _, s := range threeSystems {
 			if !strings.HasPrefix(name, "ratio-") || s != threeSystems[0] {
-				require.NotZero(t, drawn[hex(all[s].color)], "%s in %s", s, name)
+				require.NotZero(t, drawn[drawing.Hex(all[s].Color)], "%s in %s", s, name)
 			}
 		}
 	}
 	// Three rounds a system: a bold curve with its sample in the legend, and two faint ones.
 	latencies := plots["publish-publish-latency"]
-	require.Equal(t, 2, strokes(t, latencies)[hex(all[threeSystems[0]].color)])
+	require.Equal(t, 2, strokes(t, latencies)[drawing.Hex(all[threeSystems[0]].Color)])
 	require.Equal(t, 2*len(threeSystems), strings.Count(latencies, "stroke-opacity:0.27"))
 	for _, want := range append(threeSystems, f.Command, "Synthetic CPU", "not durable", "fdatasync", "round", "higher is better") {
 		require.Contains(t, page, want)
@@ -138,7 +139,7 @@ func TestPageIsReadableWhateverIsMissing(t *testing.T) {
 	plots = svgs(t, html(t, bare))
 	require.Len(t, plots, 4)
 	for name, svg := range plots {
-		require.NotZero(t, strokes(t, svg)[hex(hues[4])], name)
+		require.NotZero(t, strokes(t, svg)[drawing.Hex(drawing.Hues[4])], name)
 	}
 }
 
@@ -208,13 +209,13 @@ func TestScales(t *testing.T) {
 	require.InDelta(t, 1, nines(90, 1000), 1e-9)
 	require.InDelta(t, 3, nines(99.9, 1_000_000), 1e-9)
 	require.InDelta(t, 3, nines(100, 1000), 1e-9, "the largest of a thousand is the 99.9th")
-	r := logRange{floor: 1}
-	r.hold(0)
-	r.hold(3000)
-	r.widen()
-	require.LessOrEqual(t, r.lo, 0.0)
-	require.Greater(t, r.hi, 3.4)
-	all, end := fromZero(230_000, 5, shortCount)
+	r := drawing.LogRange{Floor: 1}
+	r.Hold(0)
+	r.Hold(3000)
+	r.Widen()
+	require.LessOrEqual(t, r.Lo, 0.0)
+	require.Greater(t, r.Hi, 3.4)
+	all, end := drawing.FromZero(230_000, 5, drawing.ShortCount)
 	require.Equal(t, 250_000.0, end)
 	require.Equal(t, "50 k", all[1].Label)
 }

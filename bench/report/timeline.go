@@ -1,26 +1,25 @@
 package report
 
 import (
-	"image/color"
+	"cmp"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/trunkline/trunkline/bench/report/drawing"
 	"github.com/trunkline/trunkline/bench/results"
 )
 
 // maxSteps bounds the points of a timeline; a longer one shows means of several seconds, so that no dip is left out.
 const maxSteps = 600
 
-// panelHeight is the least height of one of several panels.
-const panelHeight = 1.05 * vg.Inch
-
 // throughput draws the rates over time: published and consumed in a panel each; if there were faults, each system in a panel
 // of its own, since each has its faults at its own times.
-func throughput(b results.Block, looks map[string]look) (drawing, bool) {
-	d := drawing{slug: "throughput", title: b.Workload + ": throughput over time", width: plotWidth}
+func throughput(b results.Block, looks map[string]drawing.Look) (drawing.Drawing, bool) {
+	d := drawing.Drawing{Slug: "throughput", Title: b.Workload + ": throughput over time", Width: drawing.Width}
 	var shown []timeline
 	faults := false
 	for i := range b.Columns {
@@ -41,27 +40,29 @@ func throughput(b results.Block, looks map[string]look) (drawing, bool) {
 	var panels []*plot.Plot
 	if faults {
 		panels = panelPerSystem(shown)
-		d.note = "Messages a second in the median round. Higher is better. Each system's own faults."
-		d.keys = []key{
-			{"published", look{color: muted}, stroke}, {"consumed", look{color: muted, dash: consumedDash()}, stroke}, {"node away", look{color: down}, box},
+		d.Note = "Messages a second in the median round. Higher is better. Each system's own faults."
+		d.Keys = []drawing.Key{
+			{Label: "published", Look: drawing.Look{Color: drawing.Muted}, Shape: drawing.Stroke},
+			{Label: "consumed", Look: drawing.Look{Color: drawing.Muted, Dash: consumedDash()}, Shape: drawing.Stroke},
+			{Label: "node away", Look: drawing.Look{Color: drawing.Down}, Shape: drawing.Box},
 		}
 	} else {
 		panels = panelPerDirection(shown)
-		d.note = "Messages a second in the median round. Higher is better."
+		d.Note = "Messages a second in the median round. Higher is better."
 		for _, s := range shown {
-			d.keys = append(d.keys, key{s.label, s.look, stroke})
+			d.Keys = append(d.Keys, drawing.Key{Label: s.label, Look: s.look, Shape: drawing.Stroke})
 		}
 	}
 	align(panels, shown)
-	d.height = max(plotHeight, vg.Length(len(panels))*panelHeight+0.9*vg.Inch)
-	d.body = func(c draw.Canvas) error { drawColumn(c, panels); return nil }
+	d.Height = max(drawing.Height, vg.Length(len(panels))*drawing.PanelHeight+0.9*vg.Inch)
+	d.Body = func(c draw.Canvas) error { drawing.Column(c, panels); return nil }
 	return d, true
 }
 
 // timeline is what one system shows over time.
 type timeline struct {
 	label string
-	look  look
+	look  drawing.Look
 	run   *results.Run
 }
 
@@ -74,7 +75,7 @@ func panelPerDirection(shown []timeline) []*plot.Plot {
 		title string
 		of    func(*results.Point) float64
 	}{{"published", published}, {"consumed", consumed}} {
-		p, some := panel(direction.title), false
+		p, some := drawing.Panel(direction.title), false
 		for _, s := range shown {
 			line := s.line(direction.of)
 			for _, pt := range line.XYs {
@@ -92,11 +93,11 @@ func panelPerDirection(shown []timeline) []*plot.Plot {
 func panelPerSystem(shown []timeline) []*plot.Plot {
 	var panels []*plot.Plot
 	for _, s := range shown {
-		p := panel(s.label)
-		p.Title.TextStyle.Color = s.look.color
+		p := drawing.Panel(s.label)
+		p.Title.TextStyle.Color = s.look.Color
 		p.Add(away(s.run.Faults))
 		takes := s.line(consumed)
-		takes.Color, takes.Dashes, takes.Width = lighter(s.look.color, 1), consumedDash(), 1.2
+		takes.Color, takes.Dashes, takes.Width = drawing.Lighter(s.look.Color, 1), consumedDash(), 1.2
 		line := s.line(published)
 		line.Dashes = nil
 		p.Add(takes, line)
@@ -106,15 +107,6 @@ func panelPerSystem(shown []timeline) []*plot.Plot {
 }
 
 func consumedDash() []vg.Length { return []vg.Length{3, 2} }
-
-func panel(title string) *plot.Plot {
-	p := axes(lines{})
-	p.Title.Text = title
-	p.Title.TextStyle = letters(9, muted, true)
-	p.Title.TextStyle.XAlign, p.Title.TextStyle.YAlign = draw.XCenter, draw.YTop
-	p.Title.Padding = 3
-	return p
-}
 
 // line is a rate over time in steps: a point is the mean of the time since the one before.
 func (s timeline) line(of func(*results.Point) float64) *plotter.Line {
@@ -128,7 +120,7 @@ func (s timeline) line(of func(*results.Point) float64) *plotter.Line {
 		}
 		points = append(points, plotter.XY{X: all[to-1].At, Y: sum / float64(to-from)})
 	}
-	style := draw.LineStyle{Color: s.look.color, Width: 1.5, Dashes: s.look.dash}
+	style := draw.LineStyle{Color: s.look.Color, Width: 1.5, Dashes: s.look.Dash}
 	return &plotter.Line{XYs: points, StepStyle: plotter.PreStep, LineStyle: style}
 }
 
@@ -151,10 +143,10 @@ func align(panels []*plot.Plot, shown []timeline) {
 	if len(panels) > 2 {
 		steps = 3
 	}
-	seconds, _ := fromZero(max(last, 1), 8, shortCount)
+	seconds, _ := drawing.FromZero(max(last, 1), 8, drawing.ShortCount)
 	for i, p := range panels {
 		p.X.Min, p.X.Max, p.Y.Min = first, max(last, first+1), 0
-		p.Y.Tick.Marker, p.Y.Max = fromZero(top, steps, shortCount)
+		p.Y.Tick.Marker, p.Y.Max = drawing.FromZero(top, steps, drawing.ShortCount)
 		p.X.Tick.Marker = seconds
 		if i == len(panels)-1 {
 			p.X.Label.Text = "seconds"
@@ -162,29 +154,12 @@ func align(panels []*plot.Plot, shown []timeline) {
 	}
 }
 
-// drawColumn draws plots below each other with their axes in line.
-func drawColumn(c draw.Canvas, panels []*plot.Plot) {
-	rows := make([][]*plot.Plot, len(panels))
-	for i, p := range panels {
-		rows[i] = []*plot.Plot{p}
+// away are the times in which a node was gone or hung.
+func away(faults []results.Fault) drawing.Spans {
+	var spans drawing.Spans
+	for _, f := range faults {
+		spans = append(spans, drawing.Span{From: f.At, To: f.Back})
 	}
-	for i, tile := range plot.Align(rows, draw.Tiles{Rows: len(panels), Cols: 1, PadY: 6}, c) {
-		panels[i].Draw(tile[0])
-	}
-}
-
-// away marks the times in which a node was gone or hung.
-type away []results.Fault
-
-// Plot draws a band from each fault to the node's return, and a line where it began.
-func (a away) Plot(c draw.Canvas, p *plot.Plot) {
-	x, _ := p.Transforms(&c)
-	for _, f := range a {
-		if f.At < p.X.Min || f.At > p.X.Max {
-			continue
-		}
-		from, to := x(f.At), x(min(max(f.Back, f.At), p.X.Max))
-		fill(c, down, from, c.Min.Y, max(to, from+1), c.Max.Y)
-		c.StrokeLine2(draw.LineStyle{Color: color.NRGBA{R: 0x8A, G: 0x94, B: 0xA1, A: 255}, Width: 0.9}, from, c.Min.Y, from, c.Max.Y)
-	}
+	slices.SortFunc(spans, func(a, b drawing.Span) int { return cmp.Compare(a.From, b.From) })
+	return spans
 }

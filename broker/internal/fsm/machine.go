@@ -38,6 +38,7 @@ type Config struct {
 	// MaxProducers and MaxSubscriptions bound the tables; 0 means the default. All replicas of a partition must have
 	// the same values: at the bound they decide what is forgotten or refused.
 	MaxProducers, MaxSubscriptions int
+	Metrics                        *Metrics     // nil: nobody counts
 	Log                            *slog.Logger // nil: none
 }
 
@@ -53,6 +54,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxSubscriptions <= 0 {
 		c.MaxSubscriptions = DefaultMaxSubscriptions
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -266,5 +270,9 @@ func (m *Machine) SaveSnapshot(frozen any, w io.Writer, stopc <-chan struct{}) e
 	}
 	defer m.streams.end(f.applied)
 	defer f.view.Close()
-	return f.save(newThrottle(w, m.cfg.SnapshotBytesPerSecond, stopc))
+	if err := f.save(newThrottle(w, m.cfg.SnapshotBytesPerSecond, stopc)); err != nil {
+		return err
+	}
+	m.cfg.Metrics.sent.Inc()
+	return nil
 }

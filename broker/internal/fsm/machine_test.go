@@ -12,6 +12,7 @@ import (
 	"time"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline/trunkline/broker/internal/seglog"
@@ -299,6 +300,7 @@ func TestSaveSnapshotEnds(t *testing.T) {
 	require.NoError(t, err)
 	closeReplica(t, r)
 	require.ErrorIs(t, r.m.SaveSnapshot(frozen, io.Discard, nil), sm.ErrSnapshotStopped)
+	require.Zero(t, testutil.ToFloat64(r.m.cfg.Metrics.sent), "none was sent whole")
 }
 
 type failingWriter struct{}
@@ -314,8 +316,11 @@ func TestRecoverStopped(t *testing.T) {
 	require.Equal(t, sm.ErrSnapshotStopped, err)
 	_, hash := r.m.Hash()
 	require.Equal(t, log[3].hash, hash, "nothing has changed")
+	require.Zero(t, testutil.ToFloat64(r.m.cfg.Metrics.installed))
 	r.recover(source.snapshot())
 	r.sameAs(source)
+	require.EqualValues(t, 1, testutil.ToFloat64(r.m.cfg.Metrics.installed))
+	require.EqualValues(t, 3, testutil.ToFloat64(source.m.cfg.Metrics.sent), "two to r, one to compare with")
 	closeReplica(t, source)
 	closeReplica(t, r)
 }

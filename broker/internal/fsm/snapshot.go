@@ -159,6 +159,7 @@ func (m *Machine) RecoverFromSnapshot(r io.Reader, stopc <-chan struct{}) error 
 		return m.fail("switching to a snapshot of", err)
 	}
 	old := m.install(st, generation, log)
+	m.cfg.Metrics.installed.Inc()
 	if err := old.Close(); err != nil {
 		return m.fail("closing the old log of", err)
 	}
