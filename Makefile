@@ -17,7 +17,7 @@ NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo hostile scale chaos chaos-power bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
+.PHONY: help build faults planted demo hostile scale chaos chaos-power bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,13 @@ help: ## list these words
 build: ## build trunklined, trunkline and trunkbench into bin/
 	@mkdir -p $(BIN)
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(COMMANDS))
+
+faults: ## build bin/faults/trunklined, whose failpoints a test can set (tag faults)
+	@mkdir -p $(BIN)/faults
+	$(GO) build -tags faults -ldflags '$(LDFLAGS)' -o $(BIN)/faults/ ./cmd/trunklined
+
+planted: ## the chaos run must find each planted bug within two minutes; root and loop devices
+	$(GO) test -tags faults -count 1 -timeout 20m -v -run TestPlanted ./bench/chaos
 
 demo: build ## three brokers, a real file, leaders killed while it streams: nothing lost, repeated or reordered (INPUT=file)
 	$(BIN)/trunkbench demo $(if $(INPUT),--input '$(INPUT)') $(DEMO_FLAGS)
@@ -69,6 +76,7 @@ peer-rabbitmq:
 
 test: build ## all tests, the black-box ones with the real binaries included
 	$(GO) test -timeout 8m $(PKGS)
+	$(GO) test -tags faults -timeout 2m ./broker/internal/failpoint
 
 race: ## all tests with the race detector
 	$(GO) test -race -timeout 15m $(PKGS)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/trunkline/trunkline/broker/internal/admin"
 	"github.com/trunkline/trunkline/broker/internal/controller"
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/liveness"
 	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
@@ -74,6 +75,9 @@ type Broker struct {
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := failpoint.Start(); err != nil {
 		return nil, err
 	}
 	self, _ := cfg.Self() // Validate checked it

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 )
 
 // EnvPrefix starts every environment variable that sets a key: data_dir is TRUNKLINE_DATA_DIR and log.level is
@@ -109,7 +111,7 @@ func (c *Config) setFromEnv(environ []string) error {
 	}
 	for _, kv := range environ {
 		name, text, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, EnvPrefix) || slices.Contains(foreignEnv, name) {
+		if !strings.HasPrefix(name, EnvPrefix) || slices.Contains(foreignEnv, name) || name == failpoint.EnvName {
 			continue
 		}
 		key, ok := byEnv[name]

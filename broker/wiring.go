@@ -14,6 +14,7 @@ import (
 
 	"github.com/trunkline/trunkline/broker/internal/admin"
 	"github.com/trunkline/trunkline/broker/internal/controller"
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/feed"
 	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/liveness"
@@ -200,7 +201,7 @@ func (b *Broker) openController(context.Context) error {
 			SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log, Metrics: fsm.NewMetrics(b.reg),
 		},
 		Partition: partition.Config{
-			MaxPendingBytes: int(b.cfg.Limits.PartitionPending), RetentionEvery: b.cfg.Topics.RetainEvery,
+			MaxPendingBytes: int(b.cfg.Limits.PartitionPending), RetentionEvery: b.cfg.Topics.RetainEvery, Now: failpoint.Clock(),
 			CompactBytes: uint64(b.cfg.Raft.CompactBytes), Log: b.log, Metrics: partition.NewMetrics(b.reg),
 		},
 		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.detector.Roomy, OnFatal: b.fail, Log: b.log, Registerer: b.reg,

@@ -58,7 +58,8 @@ type Cluster struct {
 	tied bool
 
 	mu    sync.Mutex
-	state state // guarded by mu
+	state state                       // guarded by mu
+	exits map[string]*os.ProcessState // how the last process of each broker's directory ended; guarded by mu
 }
 
 type state struct {

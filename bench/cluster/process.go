@@ -62,7 +62,8 @@ func (c *Cluster) run(cmd *exec.Cmd) error {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is in its log
+			_ = cmd.Wait() // Exit tells how it ended
+			c.ended(cmd)
 		}
 	}()
 	return <-started

@@ -5,6 +5,8 @@
 //	/metrics      Prometheus
 //	/debug/pprof  profiles, only to callers on the loopback interface
 //
+// and, in builds with the tag faults alone, /debug/failpoints (package failpoint).
+//
 // It reads state through the functions in Config and changes nothing. Requests are bounded by read, write
 // and header limits; it holds no queue.
 package admin
@@ -21,6 +23,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 )
 
 // Config says what to serve.
@@ -77,6 +81,9 @@ func handler(cfg Config) http.Handler {
 	mux.Handle("/debug/pprof/profile", loopbackOnly(http.HandlerFunc(pprof.Profile)))
 	mux.Handle("/debug/pprof/trace", loopbackOnly(http.HandlerFunc(pprof.Trace)))
 	mux.Handle("/debug/pprof/symbol", loopbackOnly(http.HandlerFunc(pprof.Symbol)))
+	if failpoint.Enabled {
+		mux.Handle("/debug/failpoints", failpoint.Handler())
+	}
 	return mux
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
 	"github.com/trunkline/trunkline/protocol/frame"
@@ -21,6 +22,7 @@ type delivery struct {
 
 // deliver appends one deliver frame, with a gap frame before it if records were removed meanwhile.
 func (c *Consumer) deliver(dst []byte, d delivery) ([]byte, error) {
+	failpoint.Hit("beforeDeliver")
 	start, next := c.p.Bounds()
 	mark := len(dst)
 	from := d.from

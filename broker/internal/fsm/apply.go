@@ -51,8 +51,14 @@ func (a *applier) apply(e *sm.Entry) error {
 		e.Result = sm.Result{Value: ValueMalformed}
 	case c.kind == kindEpochBegin:
 		e.Result = a.beginEpoch(&c)
+		if err := a.plantedReuse(); err != nil {
+			return err
+		}
 	case protocol.Epoch(c.epoch) != a.st.epoch:
 		e.Result = a.fenced()
+		if err := a.plantedOldEpoch(&c); err != nil {
+			return err
+		}
 	default:
 		if e.Result, err = a.ops(&c, ops); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/seglog"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
@@ -237,6 +238,7 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	defer m.mu.Unlock()
 	a := applier{m: m, st: &m.st, log: m.log.Load(), scratch: scratches.Get().(*scratch)}
 	defer scratches.Put(a.scratch)
+	failpoint.Hit("beforeApply")
 	before, bytes := m.st.next, uint64(0)
 	for i := range entries {
 		if err := a.apply(&entries[i]); err != nil {
@@ -249,6 +251,7 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	if m.st.next != before {
 		m.appended.notify()
 	}
+	failpoint.Hit("afterApplyBeforeAck")
 	return entries, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 	"golang.org/x/time/rate"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/seglog"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
@@ -116,6 +117,7 @@ func (f *frozenState) save(w io.Writer) error {
 			return fmt.Errorf("fsm: reading a snapshot at offset %d: got batches up to %d, %w", from, end, err)
 		}
 		from = end
+		failpoint.Hit("midSnapshotSend")
 		if _, err := w.Write(buf); err != nil {
 			return err
 		}
@@ -154,6 +156,7 @@ func (m *Machine) RecoverFromSnapshot(r io.Reader, stopc <-chan struct{}) error 
 	if err != nil {
 		return m.fail("receiving a snapshot of", err)
 	}
+	failpoint.Hit("beforeSnapshotInstall")
 	if err := m.writeCheckpoint(generation, &st); err != nil {
 		_ = log.Close() // the first error counts
 		return m.fail("switching to a snapshot of", err)

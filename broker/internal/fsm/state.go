@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
 )
@@ -60,6 +61,9 @@ func (s *state) admit(h *batch.Header) (*producer, OpResult, bool) {
 	}
 	p.epoch = h.ProducerEpoch
 	s.producers.touch(p)
+	if failpoint.Bug("bug.skip-dedupe") && h.BaseSequence <= p.next {
+		return p, OpResult{}, true
+	}
 	switch {
 	case h.BaseSequence == p.next:
 		return p, OpResult{}, true

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 )
 
@@ -108,6 +109,7 @@ func newFile(
 		err = fs.Rename(source, n.path)
 	}
 	if err == nil {
+		failpoint.Hit("afterRenameBeforeDirSync")
 		err = fs.SyncDir(dir)
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 )
 
@@ -184,6 +185,11 @@ func (w *wal) takeNext() (f *file, ok bool) {
 // second attempt would succeed. mu is held.
 func (w *wal) sync() error {
 	if w.durable == w.seq {
+		return nil
+	}
+	failpoint.Hit("beforeJournalSync")
+	if failpoint.Bug("bug.ack-before-fsync") {
+		w.durable = w.seq
 		return nil
 	}
 	done := w.j.metrics.syncing()

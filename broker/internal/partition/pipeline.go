@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/protocol"
@@ -76,12 +77,14 @@ func (p *Partition) propose(f *flight) {
 		if ops == nil {
 			return
 		}
+		failpoint.Hit("beforePropose")
 		proposal, ok := p.offer(f, *ops)
 		if !ok {
 			p.requeue(f.t, *ops)
 			putOps(ops)
 			return
 		}
+		failpoint.Hit("afterProposeBeforeCommit")
 		for i := range *ops {
 			(*ops)[i].proposed = true
 		}
@@ -174,7 +177,11 @@ func (p *Partition) reap(f *flight) {
 	expire := time.NewTimer(p.cfg.ProposalTimeout)
 	defer expire.Stop()
 	broken := false
+	var bug planted
 	for s := range f.proposals {
+		if !broken && bug.acks(p, f, s) {
+			continue
+		}
 		if !broken {
 			expire.Reset(p.cfg.ProposalTimeout - time.Since(s.at))
 			r, ok := s.proposal.Wait(f.halt, expire.C)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
@@ -159,6 +160,7 @@ func (l *Log) write(b []byte) error {
 		return err
 	}
 	l.unsynced = true
+	failpoint.Hit("beforeSegWrite")
 	if _, err := f.WriteAt(b, a.size); err != nil {
 		return err
 	}
@@ -223,6 +225,7 @@ func (l *Log) syncActive() error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("beforeSegSync")
 	if err := f.Sync(); err != nil {
 		return err
 	}
@@ -239,6 +242,7 @@ func (l *Log) syncActive() error {
 
 // roll seals the active segment and begins the next one: Inv3.
 func (l *Log) roll() error {
+	failpoint.Hit("beforeRoll")
 	if err := l.syncActive(); err != nil {
 		return err
 	}

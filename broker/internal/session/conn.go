@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/transport"
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -220,6 +221,7 @@ func (c *conn) watchHeartbeat() {
 func (c *conn) serveStream(st *stream) {
 	defer st.Release()
 	defer context.AfterFunc(c.ctx, st.cutReading)()
+	failpoint.Hit("afterAcceptStream")
 	kind, body, err := c.opening(st, time.Now().Add(c.srv.cfg.Limits.OpenTimeout))
 	if err == nil {
 		c.heard.Store(true)

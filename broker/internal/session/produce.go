@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/batch"
 	"github.com/trunkline/trunkline/protocol/wire"
@@ -133,12 +134,14 @@ func (ps *produceStream) nextBatch() ([]byte, error) {
 
 // append checks a batch and hands it to the partition. False means that reading is over: an ack says why.
 func (ps *produceStream) append(b []byte) bool {
+	failpoint.Hit("beforeDecode")
 	h, err := ps.check(b)
 	if err != nil {
 		ps.c.inFlight.give(len(b))
 		ps.ring.finish(asError(err))
 		return false
 	}
+	failpoint.Hit("beforeDispatch")
 	ps.ring.push(&h, time.Now())
 	if err = ps.p.Append(ps.ctx, b, h, ps.done); err == nil {
 		return true
@@ -182,8 +185,11 @@ func (ps *produceStream) writeAcks() {
 	for {
 		var last bool
 		buf, last = ps.ring.take(buf[:0])
-		if len(buf) > 0 && ps.st.write(buf) != nil {
-			return
+		if len(buf) > 0 {
+			failpoint.Hit("beforeAckWrite")
+			if ps.st.write(buf) != nil {
+				return
+			}
 		}
 		if last {
 			ps.st.end(protocol.CodeClosing)

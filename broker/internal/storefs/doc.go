@@ -2,7 +2,7 @@
 //
 // It owns the two interfaces FS and File, their implementation on the operating system (OS), and the two
 // that tests put in its place: Mem, which forgets what was not synced when its power is cut, and Faulty,
-// which makes chosen operations fail. It never buffers, retries or hides an error: above it a failed write or sync
+// which makes chosen operations fail; in builds with the tag faults OS is one that failpoints control. It never buffers, retries or hides an error: above it a failed write or sync
 // is final (fsyncgate: after a failed fsync the kernel may have dropped the dirty pages and report success next time).
 //
 // What is durable, on a real disk and in Mem alike:

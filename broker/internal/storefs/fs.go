@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 )
 
 // FS is the part of the file system that storage packages use. Names are slash-separated paths as package
@@ -95,5 +97,6 @@ func WriteFileAtomic(fsys FS, name string, data []byte) error {
 		_ = fsys.Remove(temp) // only tidiness: the next call truncates it
 		return err
 	}
+	failpoint.Hit("afterRenameBeforeDirSync")
 	return fsys.SyncDir(filepath.Dir(name))
 }

@@ -5,9 +5,6 @@ import (
 	"os"
 )
 
-// OS is the file system of the operating system.
-var OS FS = osFS{}
-
 // Modes of what OS creates: readable by the owner's group, nobody else; records are private.
 const (
 	fileMode fs.FileMode = 0o640

@@ -1,0 +1,74 @@
+//go:build faults
+
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// plantedLimit is how long the harness may take to find a planted bug.
+const plantedLimit = 2 * time.Minute
+
+// TestPlanted runs the harness against brokers that break one promise each. A harness that does not find it is broken.
+func TestPlanted(t *testing.T) {
+	dir := t.TempDir()
+	daemon := filepath.Join(dir, "trunklined")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "faults", "-o", daemon, "../../cmd/trunklined").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, bug := range []struct {
+		name  string
+		rows  []string
+		count int // faults; what a run finds it says at its end, so they are few
+	}{
+		{"", []string{"sigkill"}, 2}, // the same without a bug: what is found below is found because of it
+		{"ack-before-fsync", []string{"powercut-all"}, 1},
+		{"skip-dedupe", []string{"sigkill"}, 3},
+		{"ack-before-apply", []string{"sigkill"}, 3},
+		{"reuse-offset", []string{"sigkill"}, 3},
+		{"old-epoch-writes", []string{"stop-leader"}, 4},
+	} {
+		t.Run("bug."+bug.name, func(t *testing.T) {
+			for _, row := range bug.rows {
+				if !slices.Contains(rowNames(), row) {
+					t.Skipf("there is no row %s", row)
+				}
+			}
+			plan := "bug." + bug.name + "=on"
+			if bug.name == "" {
+				plan = ""
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), plantedLimit)
+			defer cancel()
+			begun := time.Now()
+			res, err := Run(ctx, Options{
+				Binary: withPlan(t, daemon, plan), Rows: bug.rows, Count: bug.count, Seed: 1, Dir: t.TempDir(), Progress: t.Output(),
+			})
+			if bug.name == "" {
+				require.NoError(t, err)
+				require.Empty(t, res.Violations)
+				return
+			}
+			require.NotNil(t, res, "%v", err)
+			require.NotEmpty(t, res.Violations, "not found within %v: %v", plantedLimit, err)
+			t.Logf("found after %v: %s", time.Since(begun).Round(time.Second), res.Violations[0])
+		})
+	}
+}
+
+// withPlan returns a program that becomes the daemon with a plan from its start on.
+func withPlan(t *testing.T, daemon, plan string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "trunklined")
+	text := fmt.Sprintf("#!/bin/sh\nTRUNKLINE_FAILPOINTS='%s' exec '%s' \"$@\"\n", plan, daemon)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o700))
+	return path
+}
