@@ -57,6 +57,7 @@ func (l *link) serve() {
 	l.who.Store(int64(l.t.cfg.Who(l.client.RemoteAddr().(*net.TCPAddr).AddrPort())))
 	target, err := l.t.dial()
 	if err != nil {
+		(&pipe{link: l, way: ToClient}).hold(chunk{}) // a stall withholds this too
 		return
 	}
 	l.mu.Lock()
