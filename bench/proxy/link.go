@@ -54,7 +54,15 @@ func abort(c *net.TCPConn) {
 // serve runs one connection until its end.
 func (l *link) serve() {
 	defer l.reset() // of what is over already it is only a close
-	l.who.Store(int64(l.t.cfg.Who(l.client.RemoteAddr().(*net.TCPAddr).AddrPort())))
+	found := make(chan struct{})
+	go func() {
+		defer close(found)
+		l.who.Store(int64(l.t.cfg.Who(l.client.RemoteAddr().(*net.TCPAddr).AddrPort())))
+	}()
+	defer func() { <-found }()
+	if len(l.t.current.Load().From) > 0 {
+		<-found // else nobody is to be told apart, and finding out takes time that a redial has not
+	}
 	target, err := l.t.dial()
 	if err != nil {
 		(&pipe{link: l, way: ToClient}).hold(chunk{}) // a stall withholds this too

@@ -18,7 +18,7 @@ type TCPConfig struct {
 	Target         string // IPv4 host:port
 	MaxConnections int    // default 1024
 	// Who says who dialled, by the address it dialled from; 0: unknown. It is called once for each connection, by a
-	// goroutine of its own. May be nil.
+	// goroutine of its own; bytes wait for it only while TCPSettings.From tells diallers apart. May be nil.
 	Who func(from netip.AddrPort) int
 }
 
