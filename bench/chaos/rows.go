@@ -65,6 +65,28 @@ var makers = map[string]func(o *Options, r *rack) Fault{
 	"none":        func(*Options, *rack) Fault { return none{} },
 }
 
+func init() {
+	for name := range networkFaults(nil) {
+		makers[name] = func(o *Options, r *rack) Fault { r.fronts.seed = o.Seed; return networkFaults(&r.fronts)[name] }
+	}
+	long := Span{3 * time.Second, 6 * time.Second}
+	calm := []Evidence{}
+	never := func(name string) []Evidence { return append(calm, Evidence{name + "_claims", 0, 0}) }
+	Rows = append(Rows,
+		Row{Name: "raft-delay", Matrix: "13", Fault: "raft-delay", Target: Nobody, Steady: true, Hold: long, Must: never("raft_delay"), Doc: "200 ms"},
+		Row{Name: "raft-rate", Matrix: "13", Fault: "raft-rate", Target: Nobody, Steady: true, Hold: long, Must: never("raft_rate"), Doc: "10 Mbit/s"},
+		Row{Name: "raft-cut", Matrix: "D2", Fault: "raft-cut", Target: Anyone, Steady: true, Must: never("raft_cut"), Doc: "RST"},
+		Row{Name: "raft-link-delay", Matrix: "D2", Fault: "raft-link-delay", Target: Anyone, Steady: true, Hold: long, Must: never("raft_link_delay"), Doc: "100 ms"},
+		Row{Name: "raft-link-stall", Matrix: "D2", Fault: "raft-link-stall", Target: Anyone, Steady: true, Hold: long, Must: never("raft_link_stall"), Doc: "stall"},
+		Row{Name: "client-loss-1", Matrix: "14", Fault: "client-loss-1", Target: Nobody, Steady: true, Hold: long, Must: never("client_loss_1"), Doc: "1 %"},
+		Row{Name: "client-loss-5", Matrix: "14", Fault: "client-loss-5", Target: Nobody, Steady: true, Hold: long, Must: never("client_loss_5"), Doc: "5 %"},
+		Row{Name: "client-loss-20", Matrix: "14", Fault: "client-loss-20", Target: Nobody, Steady: true, Hold: long, Must: never("client_loss_20"), Doc: "20 %"},
+		Row{Name: "nat-port", Matrix: "16", Fault: "nat-port", Target: Nobody, Steady: true, Limit: Limit{Max: time.Second}, Must: never("nat_port"), Doc: "port"},
+		Row{Name: "nat-address", Matrix: "16", Fault: "nat-address", Target: Nobody, Steady: true, Limit: Limit{Max: time.Second}, Must: never("nat_address"), Doc: "address"},
+		Row{Name: "silent", Matrix: "10", Fault: "silent", Target: Leader, Steady: true, Hold: long, Limit: silentLimit, Doc: "silent"},
+	)
+}
+
 // leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more.
 var (
 	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
