@@ -30,7 +30,7 @@ func TestFailpointFaults(t *testing.T) {
 		newStrike(&o, "poke", []blow{{point: "afterAcceptStream", rule: "panic,count=1", lives: true, poke: true}}),
 	}
 	o.Binary = taggedBinary(o.Binary)
-	r := &run{opts: o, faults: map[string]Fault{}, res: &Result{}, start: time.Now()}
+	r := &run{opts: o, rack: &rack{}, faults: map[string]Fault{}, res: &Result{}, start: time.Now()}
 	for _, f := range faults {
 		require.NoError(t, f.Available())
 		r.faults[f.Name()] = f
