@@ -36,6 +36,7 @@ type load struct {
 	ledger     *verify.Ledger
 	trail      *verify.Trail
 	pauses     *pause.Meter
+	realTime   *verify.RealTime
 	acked      []atomic.Int64   // by partition
 	delivered  [][]atomic.Int64 // by subscription and partition
 
@@ -63,6 +64,7 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),
 		pauses:     pause.New(),
+		realTime:   verify.NewRealTime(o.Partitions),
 		acked:      make([]atomic.Int64, o.Partitions),
 		delivered:  make([][]atomic.Int64, o.Subscriptions),
 		books:      make([]books, o.Subscriptions),
@@ -127,8 +129,9 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 		}
 		l.ledger.Sent(lane, seq)
 		l.pauses.Sent(part, time.Now())
+		floor := l.realTime.Began(part)
 		answered := func(r client.Receipt, err error) {
-			l.answered(lane, seq, part, r, err)
+			l.answered(lane, seq, part, floor, r, err)
 			<-window
 		}
 		rec := client.Record{Value: encode(verify.ID{Producer: lane, Seq: seq}), Partition: client.OnPartition(int(part))}
@@ -156,10 +159,11 @@ func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
 	return false
 }
 
-func (l *load) answered(lane uint32, seq uint64, part int32, r client.Receipt, err error) {
+func (l *load) answered(lane uint32, seq uint64, part int32, floor verify.Floor, r client.Receipt, err error) {
 	l.pauses.Answered(part, time.Now())
 	if err == nil {
 		l.ledger.Answered(lane, seq, verify.Acked, int32(r.Partition), int64(r.Offset))
+		l.realTime.Acked(part, floor, int64(r.Offset))
 		l.acked[part].Add(1)
 		return
 	}
@@ -212,6 +216,16 @@ func (l *load) counts() []int64 {
 		out[p] = l.acked[p].Load()
 	}
 	return out
+}
+
+// totalDelivered returns how many messages were delivered, over all subscriptions.
+func (l *load) totalDelivered() (n int64) {
+	for s := range l.delivered {
+		for p := range l.delivered[s] {
+			n += l.delivered[s][p].Load()
+		}
+	}
+	return n
 }
 
 // lostTurns returns how often a consumer was told that a partition went away from it.

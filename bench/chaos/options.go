@@ -50,7 +50,6 @@ const diskReserve = 256 << 20
 func (o Options) WithDefaults() Options {
 	setDefault(&o.Count, 20)
 	setDefault(&o.Seed, 1)
-	setDefault(&o.Brokers, neededBrokers(o.Rows))
 	setDefault(&o.Slack, 1)
 	setDefault(&o.Partitions, 8)
 	setDefault(&o.Producers, 4)
@@ -58,9 +57,13 @@ func (o Options) WithDefaults() Options {
 	setDefault(&o.Dir, os.TempDir())
 	setDefault(&o.Images, o.Dir)
 	setDefault(&o.ImageMB, 2048)
-	if len(o.Rows) == 0 {
-		o.Rows = []string{Rows[0].Name}
+	switch {
+	case len(o.Rows) == 0:
+		o.Rows = []string{"sigkill"}
+	case slices.Equal(o.Rows, []string{"all"}):
+		o.Rows = rowNames()
 	}
+	setDefault(&o.Brokers, neededBrokers(o.Rows))
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -76,6 +79,17 @@ func neededBrokers(rows []string) int {
 		}
 	}
 	return n
+}
+
+// Each returns the options of a run of its own for each of the rows.
+func Each(o Options) []Options {
+	var all []Options
+	for _, name := range o.WithDefaults().Rows {
+		one := o
+		one.Rows, one.Brokers = []string{name}, max(o.Brokers, neededBrokers([]string{name}))
+		all = append(all, one)
+	}
+	return all
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
 )
@@ -49,13 +50,15 @@ type Result struct {
 	Diverged    int   `json:"diverged"`
 
 	Rows       []RowResult      `json:"rows"`
-	Counts     map[string]int64 `json:"counts"` // evidence: what happened, and how often
+	Counts     map[string]int64 `json:"counts"`    // evidence: what happened, and how often
+	RealTime   verify.Findings  `json:"real_time"` // acknowledged offsets against the order in which publishes began
 	Compared   comparison       `json:"compared"`
 	Pause      pause.Stats      `json:"pause_ms"`
 	Restart    pause.Stats      `json:"restart_ms"`
 	CatchUp    pause.Stats      `json:"catch_up_ms"`
 	Log        []LogLine        `json:"log"`
 	Violations []string         `json:"violations"`
+	Observed   observe.Report   `json:"observed"`
 }
 
 // OK reports whether every promise held.

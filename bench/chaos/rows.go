@@ -19,7 +19,7 @@ const (
 // Row is a line of the fault matrix: which fault, whom it hits, when, and what must be seen of it.
 type Row struct {
 	Name    string
-	Matrix  string // its number in the matrix of docs/adr/0010-fault-harness.md
+	Matrix  string // its number in the fault matrix, README.md; Dn: point n of what failover must show
 	Fault   string // a key of makers
 	Target  Target
 	Brokers int   // at least so many; 0: 3
@@ -51,105 +51,39 @@ var (
 	usualHold = Span{0, 800 * time.Millisecond}
 )
 
-// makers make the faults by name. Faults that need disks share one rack.
-var makers = map[string]func(o *Options, r *rack) Fault{
-	"kill":     func(*Options, *rack) Fault { return kill{} },
-	"stop":     func(*Options, *rack) Fault { return &stop{} },
-	"powercut": func(_ *Options, r *rack) Fault { return &powerCut{rack: r} },
-	"diskfull": func(_ *Options, r *rack) Fault {
-		return &diskFull{rack: r, name: "diskfull", leave: diskReserve * 3 / 4}
-	},
-	"diskfloor":   func(_ *Options, r *rack) Fault { return &diskFull{rack: r, name: "diskfloor", leave: diskReserve / 5} },
-	"diskfreeze":  func(_ *Options, r *rack) Fault { return &diskFreeze{rack: r} },
-	"journalflip": func(*Options, *rack) Fault { return &journalFlip{} },
-	"none":        func(*Options, *rack) Fault { return none{} },
-}
+// maker makes a fault. Faults that need disks or fronts share the run's rack.
+type maker func(o *Options, r *rack) Fault
 
-func init() {
-	for name := range networkFaults(nil) {
-		makers[name] = func(o *Options, r *rack) Fault { r.fronts.seed = o.Seed; return networkFaults(&r.fronts)[name] }
+// makers make the faults by name.
+var makers = func() map[string]maker {
+	all := map[string]maker{
+		"none":     func(*Options, *rack) Fault { return none{} },
+		"kill":     func(*Options, *rack) Fault { return kill{} },
+		"stop":     func(*Options, *rack) Fault { return &stop{} },
+		"powercut": func(_ *Options, r *rack) Fault { return &powerCut{rack: r} },
+		"diskfull": func(_ *Options, r *rack) Fault {
+			return &diskFull{rack: r, name: "diskfull", leave: diskReserve * 3 / 4}
+		},
+		"diskfloor": func(_ *Options, r *rack) Fault {
+			return &diskFull{rack: r, name: "diskfloor", leave: diskReserve / 5}
+		},
+		"diskfreeze":  func(_ *Options, r *rack) Fault { return &diskFreeze{rack: r} },
+		"journalflip": func(*Options, *rack) Fault { return &journalFlip{} },
 	}
-	long := Span{3 * time.Second, 6 * time.Second}
-	calm := []Evidence{}
-	never := func(name string) []Evidence { return append(calm, Evidence{name + "_claims", 0, 0}) }
-	Rows = append(Rows,
-		Row{Name: "raft-delay", Matrix: "13", Fault: "raft-delay", Target: Nobody, Steady: true, Hold: long, Must: never("raft_delay"), Doc: "200 ms"},
-		Row{Name: "raft-rate", Matrix: "13", Fault: "raft-rate", Target: Nobody, Steady: true, Hold: long, Must: never("raft_rate"), Doc: "10 Mbit/s"},
-		Row{Name: "raft-cut", Matrix: "D2", Fault: "raft-cut", Target: Anyone, Steady: true, Must: never("raft_cut"), Doc: "RST"},
-		Row{Name: "raft-link-delay", Matrix: "D2", Fault: "raft-link-delay", Target: Anyone, Steady: true, Hold: long, Must: never("raft_link_delay"), Doc: "100 ms"},
-		Row{Name: "raft-link-stall", Matrix: "D2", Fault: "raft-link-stall", Target: Anyone, Steady: true, Hold: long, Must: never("raft_link_stall"), Doc: "stall"},
-		Row{Name: "client-loss-1", Matrix: "14", Fault: "client-loss-1", Target: Nobody, Steady: true, Hold: long, Must: never("client_loss_1"), Doc: "1 %"},
-		Row{Name: "client-loss-5", Matrix: "14", Fault: "client-loss-5", Target: Nobody, Steady: true, Hold: long, Must: never("client_loss_5"), Doc: "5 %"},
-		Row{Name: "client-loss-20", Matrix: "14", Fault: "client-loss-20", Target: Nobody, Steady: true, Hold: long, Must: never("client_loss_20"), Doc: "20 %"},
-		Row{Name: "nat-port", Matrix: "16", Fault: "nat-port", Target: Nobody, Steady: true, Limit: Limit{Max: time.Second}, Must: never("nat_port"), Doc: "port"},
-		Row{Name: "nat-address", Matrix: "16", Fault: "nat-address", Target: Nobody, Steady: true, Limit: Limit{Max: time.Second}, Must: never("nat_address"), Doc: "address"},
-		Row{Name: "silent", Matrix: "10", Fault: "silent", Target: Leader, Steady: true, Hold: long, Limit: silentLimit, Doc: "silent"},
-	)
-}
-
-// leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more.
-var (
-	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
-	silentLimit = Limit{P99: time.Second, Max: 1500 * time.Millisecond}
-)
-
-// Rows are those that can be run.
-var Rows = []Row{
-	{
-		Name: "none", Matrix: "0", Fault: "none", Target: Nobody, Steady: true, Hold: Span{time.Second, 3 * time.Second},
-		Limit: Limit{Max: 500 * time.Millisecond},
-		Doc:   "nothing happens",
-	},
-	{
-		Name: "leader", Matrix: "1", Fault: "kill", Target: Leader, Steady: true, Limit: leaderLimit,
-		Doc: "SIGKILL the leader of a partition",
-	},
-	{Name: "sigkill", Matrix: "1", Fault: "kill", Target: Anyone, Doc: "SIGKILL a broker"},
-	{Name: "sigkill-rush", Matrix: "2", Fault: "kill", Target: Anyone, Rush: true, Doc: "SIGKILL brokers without waiting for those before"},
-	{Name: "sigkill-all", Matrix: "3", Fault: "kill", Target: Everyone, Doc: "SIGKILL all brokers at once"},
-	{Name: "powercut", Matrix: "5", Fault: "powercut", Target: Anyone, Doc: "take the power from a broker and its disk"},
-	{Name: "powercut-all", Matrix: "6", Fault: "powercut", Target: Everyone, Doc: "take the power from all brokers and disks at once"},
-	{
-		Name: "stop-leader", Matrix: "8", Fault: "stop", Target: Leader, Steady: true, Hold: Span{2 * time.Second, 6 * time.Second},
-		Limit: silentLimit, Must: []Evidence{{"stopped", 1, -1}},
-		Doc: "SIGSTOP the leader of a partition for seconds, then SIGCONT",
-	},
-	{
-		Name: "stop-short", Matrix: "9", Fault: "stop", Target: Anyone, Steady: true,
-		Wait: Span{100 * time.Millisecond, 400 * time.Millisecond}, Hold: Span{100 * time.Millisecond, 400 * time.Millisecond},
-		Limit: silentLimit, Must: []Evidence{{"stopped", 1, -1}},
-		Doc: "SIGSTOP a broker for 0.1 to 0.4 s, as a virtual machine that is denied the processor",
-	},
-	{
-		Name: "diskfull-follower", Matrix: "17", Fault: "diskfull", Target: Follower, Steady: true, Hold: Span{4 * time.Second, 6 * time.Second},
-		Limit: silentLimit, Must: []Evidence{{"short_of_disk", 1, -1}},
-		Doc: "a follower's disk is full up to its reserve",
-	},
-	{
-		Name: "diskfull-leader", Matrix: "17", Fault: "diskfull", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 6 * time.Second},
-		Limit: silentLimit, Must: []Evidence{{"short_of_disk", 1, -1}},
-		Doc: "a leader's disk is full up to its reserve: it hands its leaderships over",
-	},
-	{
-		Name: "diskfull-stop", Matrix: "17", Fault: "diskfloor", Target: Anyone, Steady: true, Hold: Span{3 * time.Second, 5 * time.Second},
-		Limit: silentLimit, Must: []Evidence{{"disk_full_stops", 1, -1}},
-		Doc: "a broker's disk is full but for a few MiB: it stops before a write fails, says why, and comes back when there is room",
-	},
-	{
-		Name: "diskfreeze", Matrix: "20", Fault: "diskfreeze", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
-		Limit: Limit{Max: 3 * time.Second}, Must: []Evidence{{"frozen_writes", 1, -1}},
-		Doc: "fsfreeze of the leader's disk: writes hang",
-	},
-	{
-		Name: "journalflip", Matrix: "24", Fault: "journalflip", Target: Anyone, Steady: true, Hold: usualHold,
-		Must: []Evidence{{"refused_starts", 1, -1}},
-		Doc:  "a byte in the middle of a broker's Raft log changes while it is down: it must refuse to start and say where",
-	},
-	{
-		Name: "lag", Matrix: "26", Fault: "kill", Target: Follower, Hold: Span{5 * time.Second, 8 * time.Second},
-		Doc: "a follower is away until the Raft log that it needs is compacted: it must be sent a snapshot, and is killed again meanwhile",
-	},
-}
+	for name, make := range map[string]func(*Options) Fault{
+		"failed-fsync": newFailedFsync, "short-write": newShortWrite, "slow-fsync": newSlowFsync, "clock": newClock,
+		"panic-leader": newPanicLeader, "panic-follower": newPanicFollower,
+	} {
+		all[name] = func(o *Options, _ *rack) Fault { return make(o) }
+	}
+	for name := range networkFaults(nil) {
+		all[name] = func(o *Options, r *rack) Fault {
+			r.fronts.seed = o.Seed
+			return networkFaults(&r.fronts)[name]
+		}
+	}
+	return all
+}()
 
 // rowOf returns a row by name; the name is known to exist.
 func rowOf(name string) *Row {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
+	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/client"
 )
 
@@ -20,6 +22,10 @@ const (
 	cleanUpLimit = 30 * time.Second // for closing the clients
 	sayEvery     = 5 * time.Second
 	sayEvents    = 50
+
+	// Of the pauses of single partitions the longest are in the result.
+	observedPause  = 50 * time.Millisecond
+	observedPauses = 1000
 )
 
 // run is one run under way. It belongs to one goroutine.
@@ -33,6 +39,9 @@ type run struct {
 	cluster *cluster.Cluster
 	admin   *client.Client
 	load    *load
+	watch   *observe.Observer
+	begin   time.Time // of the first event's healthy time
+	before  map[string]int64
 	res     *Result
 	start   time.Time
 	drained bool // everything that is ever delivered has been
@@ -114,6 +123,7 @@ func (r *run) phases(ctx context.Context) error {
 	err := r.injectAll(ctx)
 	hush()
 	<-said
+	r.watch.Close() // what follows is no part of the picture
 	if err == nil && r.res.OK() {
 		err = r.check(ctx)
 	}
@@ -158,6 +168,11 @@ func (r *run) bringUp(ctx context.Context) error {
 	if r.load, err = startLoad(ctx, r.connect, &r.opts); err != nil {
 		return err
 	}
+	var admin []string
+	for _, b := range r.cluster.Brokers() {
+		admin = append(admin, b.Admin)
+	}
+	r.watch = observe.Start(ctx, observe.Config{Admin: admin, Acked: r.totalAcked, Delivered: r.load.totalDelivered})
 	return sleep(ctx, warmUp)
 }
 
@@ -192,6 +207,7 @@ func (r *run) connect(ctx context.Context) (*client.Client, error) {
 // injectAll follows the schedule. A broker that does not come back is a violation and ends it.
 func (r *run) injectAll(ctx context.Context) error {
 	begin := time.Now()
+	r.begin, r.before = begin, r.watch.Totals()
 	var ended time.Time // of the last fault: its victims were started or let go
 	acked := int64(0)
 	for i, e := range r.events {
@@ -332,10 +348,17 @@ func (r *run) check(ctx context.Context) error {
 // conclude writes the result down.
 func (r *run) conclude() error {
 	r.res.LostTurns = r.load.lostTurns()
+	r.res.Observed = r.watch.Report(r.begin, r.load.pauses.Longer(observedPause, observedPauses))
+	r.res.Observed.Totals = observe.Since(r.res.Observed.Totals, r.before)
 	r.res.Counts = r.counts()
+	maps.Copy(r.res.Counts, r.res.Observed.Totals)
 	r.res.count(r.load.ledger.Tally(), r.load.trail.Report(), r.drained)
 	for _, n := range r.load.notes() {
 		r.res.violation("%s", n)
+	}
+	r.res.RealTime = r.load.realTime.Findings()
+	for _, e := range r.res.RealTime.Examples {
+		r.res.violation("real time: %s", e)
 	}
 	var logs []string
 	for _, id := range everyone(r.opts.Brokers) {
@@ -382,6 +405,9 @@ func (r *run) cleanUp(ctx context.Context, keep bool) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanUpLimit)
 	defer cancel()
 	var errs []error
+	if r.watch != nil {
+		r.watch.Close()
+	}
 	if r.load != nil {
 		errs = append(errs, r.load.close(ctx))
 	}

@@ -11,11 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trunkline/trunkline/bench/chaos"
+	"github.com/trunkline/trunkline/bench/chaos/report"
 )
 
 func chaosCommand() *cobra.Command {
 	o := chaos.Options{}.WithDefaults()
 	var rows strings.Builder
+	var pages string
+	var each bool
 	for _, r := range chaos.Rows {
 		fmt.Fprintf(&rows, "\n  %-18s %s", r.Name, r.Doc)
 	}
@@ -42,25 +45,19 @@ Power cuts need root and loop devices: each broker's data lies on an ext4 image 
 				o.Images = o.Dir
 			}
 			o.Progress = cmd.ErrOrStderr()
-			res, err := chaos.Run(cmd.Context(), o)
-			if err != nil {
-				return err
+			runs := []chaos.Options{o}
+			if each {
+				runs = chaos.Each(o)
 			}
-			if err := res.Print(cmd.ErrOrStderr()); err != nil {
-				return err
-			}
-			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(res); err != nil {
-				return err
-			}
-			if !res.OK() {
-				return errors.New("a promise was broken: see above")
-			}
-			return nil
+			results, err := runChaos(cmd, runs)
+			return errors.Join(err, leavePages(cmd, pages, results), verdict(results))
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&pages, "html", "", "write the run's page and an overview into this directory")
 	f.StringVar(&o.Binary, "trunklined", "", "path of the daemon (default: beside this program)")
-	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes")
+	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes; all: every row")
+	f.BoolVar(&each, "each", false, "a run of its own for each row, one after the other, instead of a mix")
 	f.IntVar(&o.Count, "count", o.Count, "faults, at most")
 	f.DurationVar(&o.Time, "time", 0, "no fault begins later (default: --count alone decides)")
 	f.DurationVar(&o.Every, "every", 0, "from the beginning of one fault to that of the next (default: the schedule's times)")
@@ -76,4 +73,62 @@ Power cuts need root and loop devices: each broker's data lies on an ext4 image 
 	f.StringToStringVar(&o.Config, "set", nil, "more keys of the brokers' configuration, like raft.tick=200ms")
 	f.BoolVar(&o.Keep, "keep", false, "keep logs and data also if all went well")
 	return cmd
+}
+
+// runChaos runs one after the other and prints each result, also as a line of JSON. What this machine cannot do is said and left out
+// where there are several.
+func runChaos(cmd *cobra.Command, runs []chaos.Options) ([]*chaos.Result, error) {
+	var results []*chaos.Result
+	for _, o := range runs {
+		res, err := chaos.Run(cmd.Context(), o)
+		var unavailable *chaos.UnavailableError
+		if errors.As(err, &unavailable) && len(runs) > 1 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "NOT RUN: %s: %v\n", strings.Join(o.Rows, ","), err)
+			continue
+		}
+		if err != nil {
+			return results, err
+		}
+		results = append(results, res)
+		if err := res.Print(cmd.ErrOrStderr()); err != nil {
+			return results, err
+		}
+		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(res); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// leavePages writes a page of each run and an overview; dir "" is nowhere.
+func leavePages(cmd *cobra.Command, dir string, results []*chaos.Result) error {
+	if dir == "" {
+		return nil
+	}
+	var runs []*report.Run
+	for _, res := range results {
+		run, err := report.Of(res)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, run)
+	}
+	index, err := report.Leave(dir, runs)
+	if err == nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), "report:", index)
+	}
+	return err
+}
+
+func verdict(results []*chaos.Result) error {
+	broken := 0
+	for _, res := range results {
+		if !res.OK() {
+			broken++
+		}
+	}
+	if broken > 0 {
+		return fmt.Errorf("a promise was broken in %d of %d runs: see above", broken, len(results))
+	}
+	return nil
 }

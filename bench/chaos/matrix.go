@@ -1,0 +1,108 @@
+package chaos
+
+import "time"
+
+// leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more.
+var (
+	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
+	silentLimit = Limit{P99: time.Second, Max: 1500 * time.Millisecond}
+)
+
+// some is at least once a fault, never not at all.
+func some(counter string) Evidence  { return Evidence{Counter: counter, PerFault: 1, Most: -1} }
+func never(counter string) Evidence { return Evidence{Counter: counter} }
+
+// seconds is how long what a cluster must live with lasts.
+var seconds = Span{3 * time.Second, 6 * time.Second}
+
+// Rows are those that can be run.
+var Rows = []Row{
+	{
+		Name: "none", Matrix: "0", Fault: "none", Target: Nobody, Steady: true, Hold: Span{time.Second, 3 * time.Second},
+		Must: []Evidence{never("takeovers")}, Doc: "nothing happens",
+	},
+	{
+		Name: "leader", Matrix: "1", Fault: "kill", Target: Leader, Steady: true, Limit: leaderLimit,
+		Must: []Evidence{some("takeovers")}, Doc: "SIGKILL the leader of a partition",
+	},
+	{Name: "sigkill", Matrix: "1", Fault: "kill", Target: Anyone, Doc: "SIGKILL a broker"},
+	{Name: "sigkill-rush", Matrix: "2", Fault: "kill", Target: Anyone, Rush: true, Doc: "SIGKILL brokers without waiting for those before"},
+	{Name: "sigkill-all", Matrix: "3", Fault: "kill", Target: Everyone, Doc: "SIGKILL all brokers at once"},
+	{Name: "powercut", Matrix: "5", Fault: "powercut", Target: Anyone, Doc: "take the power from a broker and its disk"},
+	{Name: "powercut-all", Matrix: "6", Fault: "powercut", Target: Everyone, Doc: "take the power from all brokers and disks at once"},
+	{
+		Name: "stop-leader", Matrix: "8", Fault: "stop", Target: Leader, Steady: true, Hold: Span{2 * time.Second, 6 * time.Second},
+		Limit: silentLimit, Must: []Evidence{some("stopped")},
+		Doc: "SIGSTOP the leader of a partition for seconds, then SIGCONT",
+	},
+	{
+		Name: "stop-short", Matrix: "9", Fault: "stop", Target: Anyone, Steady: true,
+		Wait: Span{100 * time.Millisecond, 400 * time.Millisecond}, Hold: Span{100 * time.Millisecond, 400 * time.Millisecond},
+		Limit: silentLimit, Must: []Evidence{some("stopped")},
+		Doc: "SIGSTOP a broker for 0.1 to 0.4 s, as a virtual machine that is denied the processor",
+	},
+	{
+		Name: "silent", Matrix: "10", Fault: "silent", Target: Leader, Steady: true, Hold: seconds,
+		Limit: silentLimit, Must: []Evidence{some("silent_udp_to_target_blackholed"), some("takeovers")},
+		Doc: "nothing from or to a leader arrives, neither to clients nor to brokers, and no connection ends",
+	},
+	{Name: "raft-delay", Matrix: "13", Fault: "raft-delay", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("raft_delay_claims")}, Doc: "200 ms more, with 50 ms of jitter, between all brokers"},
+	{Name: "raft-rate", Matrix: "13", Fault: "raft-rate", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("raft_rate_claims")}, Doc: "10 Mbit/s between all brokers"},
+	{Name: "raft-cut", Matrix: "D2", Fault: "raft-cut", Target: Anyone, Steady: true, Must: []Evidence{never("raft_cut_claims")}, Doc: "the connections between two brokers are cut, and can be made again: nobody may lead anew"},
+	{Name: "raft-link-delay", Matrix: "D2", Fault: "raft-link-delay", Target: Anyone, Steady: true, Hold: seconds, Must: []Evidence{never("raft_link_delay_claims")}, Doc: "100 ms more between two brokers: nobody may lead anew"},
+	{Name: "raft-link-stall", Matrix: "D2", Fault: "raft-link-stall", Target: Anyone, Steady: true, Hold: seconds, Must: []Evidence{never("raft_link_stall_claims")}, Doc: "one direction between two brokers stands still: nobody may lead anew"},
+	{Name: "client-loss-1", Matrix: "14", Fault: "client-loss-1", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("client_loss_1_claims")}, Doc: "1 % of the datagrams of clients lost, 5 % twice, 10 % late, 1 % damaged"},
+	{Name: "client-loss-5", Matrix: "14", Fault: "client-loss-5", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("client_loss_5_claims")}, Doc: "the same with 5 % lost"},
+	{Name: "client-loss-20", Matrix: "14", Fault: "client-loss-20", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("client_loss_20_claims")}, Doc: "the same with 20 % lost"},
+	{Name: "nat-port", Matrix: "16", Fault: "nat-port", Target: Nobody, Steady: true, Limit: Limit{Max: time.Second}, Must: []Evidence{never("nat_port_claims")}, Doc: "clients come from another port, as a NAT does it"},
+	{Name: "nat-address", Matrix: "16", Fault: "nat-address", Target: Nobody, Steady: true, Limit: Limit{Max: time.Second}, Must: []Evidence{never("nat_address_claims")}, Doc: "clients come from another address"},
+	{
+		Name: "diskfull-follower", Matrix: "17", Fault: "diskfull", Target: Follower, Steady: true, Hold: Span{4 * time.Second, 6 * time.Second},
+		Limit: silentLimit, Must: []Evidence{some("short_of_disk")},
+		Doc: "a follower's disk is full up to its reserve",
+	},
+	{
+		Name: "diskfull-leader", Matrix: "17", Fault: "diskfull", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 6 * time.Second},
+		Limit: silentLimit, Must: []Evidence{some("short_of_disk")},
+		Doc: "a leader's disk is full up to its reserve: it hands its leaderships over",
+	},
+	{
+		Name: "diskfull-stop", Matrix: "17", Fault: "diskfloor", Target: Anyone, Steady: true, Hold: Span{3 * time.Second, 5 * time.Second},
+		Limit: silentLimit, Must: []Evidence{some("disk_full_stops")},
+		Doc: "a broker's disk is full but for a few MiB: it stops before a write fails, says why, and comes back when there is room",
+	},
+	{
+		Name: "failed-fsync", Matrix: "18", Fault: "failed-fsync", Target: Leader, Steady: true,
+		Doc: "one fsync fails, of the Raft log and of a segment in turns: the process ends and acknowledges nothing more",
+	},
+	{
+		Name: "short-write", Matrix: "19", Fault: "short-write", Target: Anyone, Steady: true,
+		Doc: "a write to a segment fails after half of its bytes",
+	},
+	{
+		Name: "diskfreeze", Matrix: "20", Fault: "diskfreeze", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Limit: Limit{Max: 3 * time.Second}, Must: []Evidence{some("frozen_writes")},
+		Doc: "fsfreeze of the leader's disk: writes hang",
+	},
+	{
+		Name: "slow-fsync", Matrix: "21", Fault: "slow-fsync", Target: Anyone, Steady: true, Hold: seconds,
+		Must: []Evidence{some("slow-fsync"), never("takeovers")},
+		Doc:  "each fsync of a broker takes 50 ms more: nobody may lead anew",
+	},
+	{
+		Name: "journalflip", Matrix: "24", Fault: "journalflip", Target: Anyone, Steady: true, Hold: usualHold,
+		Must: []Evidence{some("refused_starts")},
+		Doc:  "a byte in the middle of a broker's Raft log changes while it is down: it must refuse to start and say where",
+	},
+	{
+		Name: "lag", Matrix: "26", Fault: "kill", Target: Follower, Hold: Span{5 * time.Second, 8 * time.Second},
+		Must: []Evidence{some("snapshots_installed")},
+		Doc:  "a follower is away until the Raft log that it needs is compacted: it must be sent a snapshot, and is killed again meanwhile",
+	},
+	{Name: "panic-leader", Matrix: "30", Fault: "panic-leader", Target: Leader, Steady: true, Doc: "a leader panics at a point of a record's road, another one each time"},
+	{Name: "panic-follower", Matrix: "30", Fault: "panic-follower", Target: Follower, Steady: true, Doc: "a follower does"},
+	{
+		Name: "clock", Matrix: "36", Fault: "clock", Target: Anyone, Steady: true, Hold: seconds, Must: []Evidence{some("clock"), never("takeovers")},
+		Doc: "a broker's wall clock jumps by an hour, forward and back in turns",
+	},
+}
