@@ -22,7 +22,7 @@ type lasting struct {
 // newSlowFsync makes each fsync of the victims 50 ms longer.
 func newSlowFsync(o *Options) Fault {
 	return &lasting{
-		tagged: tagged{taggedBinary(o.Binary)}, name: "slow-fsync",
+		tagged: tagged{binary: taggedBinary(o.Binary)}, name: "slow-fsync",
 		plans: []string{"fs.sync=delay:50ms;fs.datasync=delay:50ms"}, points: []string{"fs.datasync"},
 	}
 }
@@ -31,7 +31,7 @@ func newSlowFsync(o *Options) Fault {
 // clock is read by leaders.
 func newClock(o *Options) Fault {
 	return &lasting{
-		tagged: tagged{taggedBinary(o.Binary)}, name: "clock",
+		tagged: tagged{binary: taggedBinary(o.Binary)}, name: "clock",
 		plans: []string{"clock=offset:+1h", "clock=offset:-1h"}, points: []string{"clock"},
 	}
 }

@@ -35,7 +35,7 @@ type strike struct {
 }
 
 func newStrike(o *Options, name string, blows []blow) Fault {
-	return &strike{tagged: tagged{taggedBinary(o.Binary)}, name: name, blows: blows, counts: map[string]int64{}}
+	return &strike{tagged: tagged{binary: taggedBinary(o.Binary)}, name: name, blows: blows, counts: map[string]int64{}}
 }
 
 // newFailedFsync makes one fsync fail, of the Raft log and of a segment in turns.

@@ -18,6 +18,7 @@ const (
 
 // tagged is what faults share that need brokers of the build with failpoints.
 type tagged struct {
+	harmless
 	binary string // path of that build's trunklined
 }
 
@@ -38,10 +39,6 @@ func (t *tagged) Shape(spec *cluster.Spec) error {
 	spec.Binary = t.binary
 	return nil
 }
-
-func (*tagged) Setup(context.Context, string, int) error { return nil }
-func (*tagged) Cleanup(bool) error                       { return nil }
-func (*tagged) Evidence() []string                       { return nil }
 
 // setPlan gives all victims a plan.
 func setPlan(ctx context.Context, c *cluster.Cluster, victims []int, plan string) error {
