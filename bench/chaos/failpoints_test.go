@@ -29,6 +29,8 @@ func TestFailpointFaults(t *testing.T) {
 		newStrike(&o, "panic", panics("afterProposeBeforeCommit")),
 		newStrike(&o, "poke", []blow{{point: "afterAcceptStream", rule: "panic,count=1", lives: true, poke: true}}),
 	}
+	require.Len(t, newPanicLeader(&o).(*strike).blows, 14)
+	require.Len(t, newPanicFollower(&o).(*strike).blows, len(replicaPoints))
 	o.Binary = taggedBinary(o.Binary)
 	r := &run{opts: o, rack: &rack{}, faults: map[string]Fault{}, res: &Result{}, start: time.Now()}
 	for _, f := range faults {
@@ -38,7 +40,7 @@ func TestFailpointFaults(t *testing.T) {
 		if f.Name() == "panic" {
 			victim = 2 // it leads: broker 1 does not any more
 		}
-		r.events = append(r.events, Event{Row: f.Name(), Fault: f.Name(), Victims: []int{victim}, Wait: 100 * time.Millisecond, Hold: 300 * time.Millisecond})
+		r.events = append(r.events, Event{Row: "sigkill", Fault: f.Name(), Victims: []int{victim}, Wait: 100 * time.Millisecond, Hold: 300 * time.Millisecond})
 	}
 	r.dir, r.lock, err = claim(o.Dir)
 	require.NoError(t, err)
