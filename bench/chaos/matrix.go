@@ -72,11 +72,11 @@ var Rows = []Row{
 		Doc: "a broker's disk is full but for a few MiB: it stops before a write fails, says why, and comes back when there is room",
 	},
 	{
-		Name: "failed-fsync", Matrix: "18", Fault: "failed-fsync", Target: Leader, Steady: true,
+		Name: "failed-fsync", Matrix: "18", Fault: "failed-fsync", Target: Leader, Steady: true, Must: []Evidence{some("failed-fsync")},
 		Doc: "one fsync fails, of the Raft log and of a segment in turns: the process ends and acknowledges nothing more",
 	},
 	{
-		Name: "short-write", Matrix: "19", Fault: "short-write", Target: Anyone, Steady: true,
+		Name: "short-write", Matrix: "19", Fault: "short-write", Target: Anyone, Steady: true, Must: []Evidence{some("short-write")},
 		Doc: "a write to a segment fails after half of its bytes",
 	},
 	{
@@ -85,7 +85,7 @@ var Rows = []Row{
 		Doc: "fsfreeze of the leader's disk: writes hang",
 	},
 	{
-		Name: "slow-fsync", Matrix: "21", Fault: "slow-fsync", Target: Anyone, Steady: true, Hold: seconds,
+		Name: "slow-fsync", Matrix: "21", Fault: "slow-fsync", Target: Leader, Steady: true, Hold: seconds,
 		Must: []Evidence{some("slow-fsync"), never("takeovers")},
 		Doc:  "each fsync of a broker takes 50 ms more: nobody may lead anew",
 	},
@@ -99,10 +99,10 @@ var Rows = []Row{
 		Must: []Evidence{some("snapshots_installed")},
 		Doc:  "a follower is away until the Raft log that it needs is compacted: it must be sent a snapshot, and is killed again meanwhile",
 	},
-	{Name: "panic-leader", Matrix: "30", Fault: "panic-leader", Target: Leader, Steady: true, Doc: "a leader panics at a point of a record's road, another one each time"},
-	{Name: "panic-follower", Matrix: "30", Fault: "panic-follower", Target: Follower, Steady: true, Doc: "a follower does"},
+	{Name: "panic-leader", Matrix: "30", Fault: "panic-leader", Target: Leader, Steady: true, Must: []Evidence{some("panic-leader")}, Doc: "a leader panics at a point of a record's road, another one each time"},
+	{Name: "panic-follower", Matrix: "30", Fault: "panic-follower", Target: Follower, Steady: true, Must: []Evidence{some("panic-follower")}, Doc: "a follower does"},
 	{
-		Name: "clock", Matrix: "36", Fault: "clock", Target: Anyone, Steady: true, Hold: seconds, Must: []Evidence{some("clock"), never("takeovers")},
+		Name: "clock", Matrix: "36", Fault: "clock", Target: Leader, Steady: true, Hold: seconds, Must: []Evidence{some("clock"), never("takeovers")},
 		Doc: "a broker's wall clock jumps by an hour, forward and back in turns",
 	},
 }

@@ -44,6 +44,7 @@ func (r *Run) promises() []promise {
 		{"I5", "nothing is in the log twice", some(r.Got, "delivered"), r.Duplicated},
 		{"I7", "what was acknowledged by a consumer comes again only if it lost its turn", fmt.Sprintf(
 			"%s again, in %s lost turns", count(r.Redelivered), count(r.LostTurns)), again},
+		{"I8", "a publish that begins after an acknowledgement stands behind it", some(r.RealTime.Checked, "acknowledged places"), r.RealTime.Broken},
 		{"I10", "the files of all replicas are equal", end(r.Compared.Bytes, fmt.Sprintf("bytes of %d partitions", r.Compared.Partitions)), int64(len(r.Compared.Differ))},
 		{"I13", "every publish is answered", end(r.Sent, "sent"), r.Unanswered},
 		r.recovered(), r.evidence(),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/bench/pause"
+	"github.com/trunkline/trunkline/bench/verify"
 )
 
 // Run is a result of bench/chaos as result.json has it.
@@ -34,6 +35,7 @@ type Run struct {
 
 	Rows       []Row            `json:"rows"`
 	Counts     map[string]int64 `json:"counts"`
+	RealTime   verify.Findings  `json:"real_time"`
 	Compared   Compared         `json:"compared"`
 	Pause      pause.Stats      `json:"pause_ms"`
 	Restart    pause.Stats      `json:"restart_ms"`
