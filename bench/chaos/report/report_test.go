@@ -16,13 +16,14 @@ import (
 	"github.com/trunkline/trunkline/bench/chaos"
 	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/bench/pause"
+	"github.com/trunkline/trunkline/bench/verify"
 )
 
 // sample is a run of n faults, 4 s apart.
 func sample(n int) *Run {
 	r := &Run{
 		Seed: 77, Replay: "trunkbench chaos --row leader --seed 77", Seconds: 4 * float64(n), Sent: 1_000_000, Acked: 1_000_000,
-		Got: 2_000_000, ReadBack: 3_000_000, Compared: Compared{Partitions: 8, Bytes: 123_456_789}, Hit: n,
+		Got: 2_000_000, ReadBack: 3_000_000, RealTime: verify.Findings{Checked: 1_000_000}, Compared: Compared{Partitions: 8, Bytes: 123_456_789}, Hit: n,
 		Counts:  map[string]int64{"takeovers": int64(3 * n), "stopped": 1},
 		Pause:   pause.Stats{P50: 71, P99: 312, Max: 333},
 		Restart: pause.Stats{P50: 1111, P99: 2222, Max: 2223},
