@@ -11,11 +11,11 @@ import (
 	"github.com/trunkline/trunkline/bench/proxy"
 )
 
-// network is a fault of the network between clients and brokers or between brokers, made by the fronts.
+// fronted is a fault of the network between clients and brokers or between brokers, made by the fronts.
 //
 // Its counters have its name before those of the fronts, with "_" for "-", and count from Inject to Prove; NAME_claims is how often
 // a leader began anywhere since the first Inject.
-type network struct {
+type fronted struct {
 	harmless
 	*fronts
 	name   string
@@ -31,7 +31,7 @@ type network struct {
 // networkFaults are the faults that fronts can make.
 func networkFaults(f *fronts) map[string]Fault {
 	all := map[string]Fault{}
-	for _, n := range []network{
+	for _, n := range []fronted{
 		{name: "raft-delay", effect: "tcp_to_target_delayed", inject: everyRaft(proxy.TCPSettings{Ways: bothWays(proxy.Way{Delay: 200 * time.Millisecond, Jitter: 50 * time.Millisecond})})},
 		{name: "raft-rate", effect: "tcp_to_target_paced", inject: everyRaft(proxy.TCPSettings{BytesPerSecond: 10_000_000 / 8})},
 		{name: "raft-cut", effect: "tcp_cut", inject: cutRaft},
@@ -46,7 +46,7 @@ func networkFaults(f *fronts) map[string]Fault {
 		n.fronts = f
 		all[n.name] = &n
 	}
-	address := &network{fronts: f, name: "nat-address", effect: "udp_rebound"}
+	address := &fronted{fronts: f, name: "nat-address", effect: "udp_rebound"}
 	address.inject = func(f *fronts, _ []int) error { return f.rebind(2 + address.times%100) }
 	all[address.name] = address
 	return all
@@ -111,15 +111,15 @@ func silence(f *fronts, victims []int) error {
 	return nil
 }
 
-func (n *network) Name() string { return n.name }
+func (n *fronted) Name() string { return n.name }
 
 // Shape puts the fronts before the brokers.
-func (n *network) Shape(spec *cluster.Spec) error {
+func (n *fronted) Shape(spec *cluster.Spec) error {
 	n.shape(spec)
 	return nil
 }
 
-func (n *network) Inject(ctx context.Context, c *cluster.Cluster, victims []int) error {
+func (n *fronted) Inject(ctx context.Context, c *cluster.Cluster, victims []int) error {
 	if n.sum == nil {
 		n.sum = map[string]int64{}
 		var err error
@@ -132,7 +132,7 @@ func (n *network) Inject(ctx context.Context, c *cluster.Cluster, victims []int)
 	return n.inject(n.fronts, victims)
 }
 
-func (n *network) Prove(ctx context.Context, c *cluster.Cluster, _ []int) error {
+func (n *fronted) Prove(ctx context.Context, c *cluster.Cluster, _ []int) error {
 	now := n.counts()
 	for name, was := range n.before {
 		n.sum[n.key(name)] += now[name] - was
@@ -148,14 +148,14 @@ func (n *network) Prove(ctx context.Context, c *cluster.Cluster, _ []int) error 
 	return nil
 }
 
-func (n *network) key(name string) string { return strings.ReplaceAll(n.name, "-", "_") + "_" + name }
+func (n *fronted) key(name string) string { return strings.ReplaceAll(n.name, "-", "_") + "_" + name }
 
-func (n *network) Recover(context.Context, *cluster.Cluster, []int) error { return n.heal() }
+func (n *fronted) Recover(context.Context, *cluster.Cluster, []int) error { return n.heal() }
 
-func (n *network) Cleanup(bool) error { return n.close() }
+func (n *fronted) Cleanup(bool) error { return n.close() }
 
 // Counts returns what the fronts did while this fault lasted.
-func (n *network) Counts() map[string]int64 { return n.sum }
+func (n *fronted) Counts() map[string]int64 { return n.sum }
 
 // claims returns how often brokers that run have begun to lead a partition.
 func claims(ctx context.Context, c *cluster.Cluster) (total float64, err error) {
