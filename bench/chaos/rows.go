@@ -51,15 +51,39 @@ var (
 	usualHold = Span{0, 800 * time.Millisecond}
 )
 
-// makers make the faults by name. Faults that need disks share one rack.
-var makers = map[string]func(o *Options, r *rack) Fault{
-	"kill":        func(*Options, *rack) Fault { return kill{} },
-	"stop":        func(*Options, *rack) Fault { return &stop{} },
-	"powercut":    func(_ *Options, r *rack) Fault { return &powerCut{rack: r} },
-	"diskfull":    func(_ *Options, r *rack) Fault { return &diskFull{rack: r} },
-	"diskfreeze":  func(_ *Options, r *rack) Fault { return &diskFreeze{rack: r} },
-	"journalflip": func(*Options, *rack) Fault { return &journalFlip{} },
-	"none":        func(*Options, *rack) Fault { return none{} },
+// gear is what the faults of a run share: one rack of disks, one network.
+type gear struct {
+	rack    *rack
+	network *network
+}
+
+// makers make the faults by name.
+var makers = map[string]func(*Options, gear) Fault{
+	"kill":        func(*Options, gear) Fault { return kill{} },
+	"stop":        func(*Options, gear) Fault { return &stop{} },
+	"powercut":    func(_ *Options, g gear) Fault { return &powerCut{rack: g.rack} },
+	"diskfull":    func(_ *Options, g gear) Fault { return &diskFull{rack: g.rack} },
+	"diskfreeze":  func(_ *Options, g gear) Fault { return &diskFreeze{rack: g.rack} },
+	"journalflip": func(*Options, gear) Fault { return &journalFlip{} },
+	"none":        func(*Options, gear) Fault { return none{} },
+
+	"partition":      cutMaker(partition),
+	"deaf":           cutMaker(deaf),
+	"mute":           cutMaker(mute),
+	"half-deaf":      cutMaker(halfDeaf),
+	"bridge":         cutMaker(bridge),
+	"ring":           cutMaker(ring),
+	"clients-cut":    cutMaker(clientLoss(100)),
+	"client-loss-1":  cutMaker(clientLoss(1)),
+	"client-loss-5":  cutMaker(clientLoss(5)),
+	"client-loss-20": cutMaker(clientLoss(20)),
+	"partkill": func(o *Options, g gear) Fault {
+		return &partKill{network: g.network, power: &powerCut{rack: g.rack}, partitions: o.Partitions}
+	},
+}
+
+func cutMaker(t topology) func(*Options, gear) Fault {
+	return func(_ *Options, g gear) Fault { return &cut{network: g.network, ways: t} }
 }
 
 // leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more.
@@ -118,6 +142,61 @@ var Rows = []Row{
 	{
 		Name: "lag", Matrix: "26", Fault: "kill", Target: Follower, Hold: Span{5 * time.Second, 8 * time.Second},
 		Doc: "a follower is away until the Raft log that it needs is compacted: it must be sent a snapshot, and is killed again meanwhile",
+	},
+	{
+		Name: "partition-leader", Matrix: "10", Fault: "partition", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Limit: silentLimit, Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 1, -1}},
+		Doc: "the leader of a partition is cut off from all other brokers, not from clients",
+	},
+	{
+		Name: "deaf-leader", Matrix: "11", Fault: "deaf", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Limit: silentLimit, Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 1, -1}},
+		Doc: "the leader of a partition sends to other brokers and receives nothing from them",
+	},
+	{
+		Name: "mute-leader", Matrix: "11", Fault: "mute", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Limit: silentLimit, Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 1, -1}},
+		Doc: "the leader of a partition receives from other brokers and sends nothing to them",
+	},
+	{
+		Name: "half-deaf", Matrix: "11", Fault: "half-deaf", Target: Anyone, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Limit: Limit{Max: 500 * time.Millisecond}, Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 0, 0}},
+		Doc: "a broker does not hear one other broker, which a majority hears: no leader changes",
+	},
+	{
+		Name: "bridge", Matrix: "12", Fault: "bridge", Target: Anyone, Brokers: 5, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Limit: silentLimit, Must: []Evidence{{"packets_lost", 1, -1}},
+		Doc: "two halves that hear only one common broker: each hears a majority",
+	},
+	{
+		Name: "ring", Matrix: "12", Fault: "ring", Target: Everyone, Brokers: 5, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Limit: silentLimit, Must: []Evidence{{"packets_lost", 1, -1}},
+		Doc: "each broker hears its two neighbours only: no two hear the same majority",
+	},
+	{
+		Name: "client-loss-1", Matrix: "14", Fault: "client-loss-1", Target: Everyone, Steady: true, Hold: Span{3 * time.Second, 6 * time.Second},
+		Limit: Limit{Max: 500 * time.Millisecond}, Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 0, 0}},
+		Doc: "1 % of the packets between clients and brokers are lost",
+	},
+	{
+		Name: "client-loss-5", Matrix: "14", Fault: "client-loss-5", Target: Everyone, Steady: true, Hold: Span{3 * time.Second, 6 * time.Second},
+		Limit: Limit{Max: time.Second}, Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 0, 0}},
+		Doc: "5 % of the packets between clients and brokers are lost",
+	},
+	{
+		Name: "client-loss-20", Matrix: "14", Fault: "client-loss-20", Target: Everyone, Steady: true, Hold: Span{3 * time.Second, 6 * time.Second},
+		Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 0, 0}},
+		Doc:  "20 % of the packets between clients and brokers are lost",
+	},
+	{
+		Name: "clients-cut", Matrix: "15", Fault: "clients-cut", Target: Leader, Steady: true, Hold: Span{4 * time.Second, 8 * time.Second},
+		Must: []Evidence{{"packets_lost", 1, -1}, {"epochs_begun", 0, 0}},
+		Doc:  "clients and the leader of a partition do not hear each other; brokers do",
+	},
+	{
+		Name: "partkill", Matrix: "7", Fault: "partkill", Target: Anyone, Steady: true,
+		Must: []Evidence{{"packets_lost", 1, -1}, {"majorities_formed", 1, -1}},
+		Doc:  "Jepsen's: a power cut in the overlap of two majorities, and the second one goes on without who has everything",
 	},
 }
 
