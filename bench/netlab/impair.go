@@ -12,7 +12,7 @@ import (
 type Way struct {
 	From, To []int  // hosts; Hub is one of them
 	Proto    string // "tcp" or "udp"; "" is both and all others
-	Percent  int    // how many of 100 are lost; 0 is all
+	Percent  int    // how many of 100 are lost; 0 and 100 are all
 }
 
 func (w Way) String() string {
@@ -98,7 +98,7 @@ func (l *Lab) rule(w Way) (string, error) {
 	switch {
 	case w.Percent < 0 || w.Percent > 100:
 		return "", fmt.Errorf("impair %v: %d percent", w, w.Percent)
-	case w.Percent > 0:
+	case w.Percent > 0 && w.Percent < 100:
 		rule += fmt.Sprintf(" numgen random mod 100 < %d", w.Percent)
 	}
 	return rule + " counter drop", nil
