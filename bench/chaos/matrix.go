@@ -15,6 +15,9 @@ func never(counter string) Evidence { return Evidence{Counter: counter} }
 // seconds is how long what a cluster must live with lasts.
 var seconds = Span{3 * time.Second, 6 * time.Second}
 
+// cutFor is how long hosts do not hear each other.
+var cutFor = Span{4 * time.Second, 8 * time.Second}
+
 // Rows are those that can be run.
 var Rows = []Row{
 	{
@@ -104,5 +107,45 @@ var Rows = []Row{
 	{
 		Name: "clock", Matrix: "36", Fault: "clock", Target: Leader, Steady: true, Hold: seconds, Must: []Evidence{some("clock"), never("takeovers")},
 		Doc: "a broker's wall clock jumps by an hour, forward and back in turns",
+	},
+	{
+		Name: "partition-leader", Matrix: "10", Fault: "partition", Target: Leader, Steady: true, Hold: cutFor,
+		Limit: silentLimit, Must: []Evidence{some("packets_lost"), some("epochs_begun")},
+		Doc: "the leader of a partition is cut off from all other brokers, not from clients",
+	},
+	{
+		Name: "deaf-leader", Matrix: "11", Fault: "deaf", Target: Leader, Steady: true, Hold: cutFor,
+		Limit: silentLimit, Must: []Evidence{some("packets_lost"), some("epochs_begun")},
+		Doc: "the leader of a partition sends to other brokers and receives nothing from them",
+	},
+	{
+		Name: "mute-leader", Matrix: "11", Fault: "mute", Target: Leader, Steady: true, Hold: cutFor,
+		Limit: silentLimit, Must: []Evidence{some("packets_lost"), some("epochs_begun")},
+		Doc: "the leader of a partition receives from other brokers and sends nothing to them",
+	},
+	{
+		Name: "half-deaf", Matrix: "11", Fault: "half-deaf", Target: Anyone, Steady: true, Hold: cutFor,
+		Must: []Evidence{some("packets_lost"), never("epochs_begun")},
+		Doc:  "a broker does not hear one other broker, which a majority hears: no leader changes",
+	},
+	{
+		Name: "bridge", Matrix: "12", Fault: "bridge", Target: Anyone, Brokers: 5, Steady: true, Hold: cutFor,
+		Limit: silentLimit, Must: []Evidence{some("packets_lost")},
+		Doc: "two halves that hear only one common broker: each hears a majority",
+	},
+	{
+		Name: "ring", Matrix: "12", Fault: "ring", Target: Everyone, Brokers: 5, Steady: true, Hold: cutFor,
+		Limit: silentLimit, Must: []Evidence{some("packets_lost")},
+		Doc: "each broker hears its two neighbours only: no two hear the same majority",
+	},
+	{
+		Name: "clients-cut", Matrix: "15", Fault: "clients-cut", Target: Leader, Steady: true, Hold: cutFor,
+		Must: []Evidence{some("packets_lost"), never("epochs_begun")},
+		Doc:  "clients and the leader of a partition do not hear each other; brokers do",
+	},
+	{
+		Name: "partkill", Matrix: "7", Fault: "partkill", Target: Anyone, Steady: true,
+		Must: []Evidence{some("packets_lost"), some("majorities_formed")},
+		Doc:  "Jepsen's: a power cut in the overlap of two majorities, and the second one goes on without who has everything",
 	},
 }

@@ -12,7 +12,6 @@ import (
 // rack is a disk of its own for each broker: an ext4 image, mounted where the broker keeps its data. Several faults of a run use
 // the same one. It belongs to the goroutine of the run.
 type rack struct {
-	fronts fronts
 	images string // where the directory of the images is made
 	size   int64  // of an image, bytes
 

@@ -51,36 +51,48 @@ var (
 	usualHold = Span{0, 800 * time.Millisecond}
 )
 
-// maker makes a fault. Faults that need disks or fronts share the run's rack.
-type maker func(o *Options, r *rack) Fault
+// gear is what faults of a run share: one rack of disks, one network, one set of fronts.
+type gear struct {
+	rack    *rack
+	network *network
+	fronts  *fronts
+}
+
+// maker makes a fault.
+type maker func(*Options, gear) Fault
 
 // makers make the faults by name.
 var makers = func() map[string]maker {
 	all := map[string]maker{
-		"none":     func(*Options, *rack) Fault { return none{} },
-		"kill":     func(*Options, *rack) Fault { return kill{} },
-		"stop":     func(*Options, *rack) Fault { return &stop{} },
-		"powercut": func(_ *Options, r *rack) Fault { return &powerCut{rack: r} },
-		"diskfull": func(_ *Options, r *rack) Fault {
-			return &diskFull{rack: r, name: "diskfull", leave: diskReserve * 3 / 4}
+		"none":     func(*Options, gear) Fault { return none{} },
+		"kill":     func(*Options, gear) Fault { return kill{} },
+		"stop":     func(*Options, gear) Fault { return &stop{} },
+		"powercut": func(_ *Options, g gear) Fault { return &powerCut{rack: g.rack} },
+		"diskfull": func(_ *Options, g gear) Fault {
+			return &diskFull{rack: g.rack, name: "diskfull", leave: diskReserve * 3 / 4}
 		},
-		"diskfloor": func(_ *Options, r *rack) Fault {
-			return &diskFull{rack: r, name: "diskfloor", leave: diskReserve / 5}
+		"diskfloor": func(_ *Options, g gear) Fault {
+			return &diskFull{rack: g.rack, name: "diskfloor", leave: diskReserve / 5}
 		},
-		"diskfreeze":  func(_ *Options, r *rack) Fault { return &diskFreeze{rack: r} },
-		"journalflip": func(*Options, *rack) Fault { return &journalFlip{} },
+		"diskfreeze":  func(_ *Options, g gear) Fault { return &diskFreeze{rack: g.rack} },
+		"journalflip": func(*Options, gear) Fault { return &journalFlip{} },
+		"partkill": func(o *Options, g gear) Fault {
+			return &partKill{network: g.network, power: &powerCut{rack: g.rack}, partitions: o.Partitions}
+		},
+	}
+	for name, ways := range map[string]topology{
+		"partition": partition, "deaf": deaf, "mute": mute, "half-deaf": halfDeaf, "bridge": bridge, "ring": ring, "clients-cut": clientsCut,
+	} {
+		all[name] = func(_ *Options, g gear) Fault { return &cut{network: g.network, ways: ways} }
 	}
 	for name, make := range map[string]func(*Options) Fault{
 		"failed-fsync": newFailedFsync, "short-write": newShortWrite, "slow-fsync": newSlowFsync, "clock": newClock,
 		"panic-leader": newPanicLeader, "panic-follower": newPanicFollower,
 	} {
-		all[name] = func(o *Options, _ *rack) Fault { return make(o) }
+		all[name] = func(o *Options, _ gear) Fault { return make(o) }
 	}
 	for name := range networkFaults(nil) {
-		all[name] = func(o *Options, r *rack) Fault {
-			r.fronts.seed = o.Seed
-			return networkFaults(&r.fronts)[name]
-		}
+		all[name] = func(_ *Options, g gear) Fault { return networkFaults(g.fronts)[name] }
 	}
 	return all
 }()

@@ -33,7 +33,7 @@ type run struct {
 	opts    Options
 	events  []Event
 	faults  map[string]Fault // by name; those that the schedule uses
-	rack    *rack
+	gear    gear
 	dir     string
 	lock    *os.File
 	cluster *cluster.Cluster
@@ -57,7 +57,7 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 	}
 	r := &run{opts: opts, faults: map[string]Fault{}, start: time.Now()}
 	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Seed)
-	r.rack = &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}
+	r.gear = gear{rack: &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}, network: &network{}, fronts: &fronts{seed: opts.Seed}}
 	r.res = &Result{Seed: opts.Seed, Replay: opts.Replay()}
 	if err := r.available(); err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (r *run) available() error {
 		if r.faults[fault] != nil {
 			continue
 		}
-		f := makers[fault](&r.opts, r.rack)
+		f := makers[fault](&r.opts, r.gear)
 		if err := f.Available(); err != nil {
 			return err
 		}
@@ -424,7 +424,7 @@ func (r *run) cleanUp(ctx context.Context, keep bool) error {
 	for _, f := range r.faults {
 		errs = append(errs, f.Cleanup(keep))
 	}
-	errs = append(errs, r.rack.cleanUp(keep))
+	errs = append(errs, r.gear.rack.cleanUp(keep))
 	if keep {
 		r.say("schedule, result, logs and data are in %s; the same again: %s", r.dir, r.res.Replay)
 		for _, f := range r.faults {
@@ -432,7 +432,7 @@ func (r *run) cleanUp(ctx context.Context, keep bool) error {
 				r.say("%s", line)
 			}
 		}
-		for _, line := range r.rack.evidence() {
+		for _, line := range r.gear.rack.evidence() {
 			r.say("%s", line)
 		}
 	} else if errors.Join(errs...) == nil { // nothing of ours is mounted below

@@ -29,11 +29,19 @@ func chaosCommand() *cobra.Command {
 
 Rows:` + rows.String() + `
 
-Power cuts need root and loop devices: each broker's data lies on an ext4 image that is mounted for the run.`,
+Power cuts need root and loop devices: each broker's data lies on an ext4 image that is mounted for the run. Faults of the network
+need root, nft and tc (Debian: nftables, iproute2): the run and each broker get network namespaces of their own.`,
 		Example: `  trunkbench chaos --row sigkill --count 50 --seed 7
   trunkbench chaos --row powercut,powercut-all --images /dev/shm`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			code, inside, err := chaos.Isolate(o.Rows)
+			if err != nil {
+				return err
+			}
+			if !inside {
+				os.Exit(code) // the isolated process has said everything
+			}
 			if o.Binary == "" {
 				self, err := os.Executable()
 				if err != nil {
