@@ -59,13 +59,17 @@ var makers = map[string]func(o *Options, r *rack) Fault{
 	"diskfull":    func(_ *Options, r *rack) Fault { return &diskFull{rack: r} },
 	"diskfreeze":  func(_ *Options, r *rack) Fault { return &diskFreeze{rack: r} },
 	"journalflip": func(*Options, *rack) Fault { return &journalFlip{} },
+	"throttle":    func(*Options, *rack) Fault { return newThrottle() },
+	"oom":         func(*Options, *rack) Fault { return newOOM() },
 	"none":        func(*Options, *rack) Fault { return none{} },
 }
 
-// leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more.
+// leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more, starvedLimit one that goes on slower and
+// slower.
 var (
-	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
-	silentLimit = Limit{P99: time.Second, Max: 1500 * time.Millisecond}
+	leaderLimit  = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
+	silentLimit  = Limit{P99: time.Second, Max: 1500 * time.Millisecond}
+	starvedLimit = Limit{P99: 1500 * time.Millisecond, Max: 3 * time.Second}
 )
 
 // Rows are those that can be run.
@@ -118,6 +122,15 @@ var Rows = []Row{
 	{
 		Name: "lag", Matrix: "26", Fault: "kill", Target: Follower, Hold: Span{5 * time.Second, 8 * time.Second},
 		Doc: "a follower is away until the Raft log that it needs is compacted: it must be sent a snapshot, and is killed again meanwhile",
+	},
+	{
+		Name: "throttle", Matrix: "37", Fault: "throttle", Target: Leader, Steady: true, Hold: Span{55 * time.Second, 60 * time.Second},
+		Limit: starvedLimit, Must: []Evidence{{"throttled_periods", 100, -1}, {"throttled_flaps", 0, 3}},
+		Doc: "the leader of a partition gets a tenth of a processor for a minute",
+	},
+	{
+		Name: "oom", Matrix: "37", Fault: "oom", Target: Leader, Limit: starvedLimit, Must: []Evidence{{"oom_kills", 1, -1}},
+		Doc: "the kernel kills the leader of a partition for want of memory",
 	},
 }
 

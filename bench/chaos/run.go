@@ -15,7 +15,7 @@ import (
 const (
 	upLimit      = time.Minute
 	warmUp       = time.Second
-	injectLimit  = 90 * time.Second // longer than any Hold
+	injectLimit  = 2 * time.Minute // twice as long as any Hold
 	aimLimit     = 10 * time.Second
 	cleanUpLimit = 30 * time.Second // for closing the clients
 	sayEvery     = 5 * time.Second
