@@ -61,6 +61,7 @@ var makers = map[string]func(o *Options, r *rack) Fault{
 	"journalflip": func(*Options, *rack) Fault { return &journalFlip{} },
 	"throttle":    func(*Options, *rack) Fault { return newThrottle() },
 	"oom":         func(*Options, *rack) Fault { return newOOM() },
+	"group":       func(o *Options, _ *rack) Fault { return newGroup(o.Seed) },
 	"none":        func(*Options, *rack) Fault { return none{} },
 }
 
@@ -131,6 +132,11 @@ var Rows = []Row{
 	{
 		Name: "oom", Matrix: "37", Fault: "oom", Target: Leader, Limit: starvedLimit, Must: []Evidence{{"oom_kills", 1, -1}},
 		Doc: "the kernel kills the leader of a partition for want of memory",
+	},
+	{
+		Name: "group-storm", Matrix: "32", Fault: "group", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
+		Must: []Evidence{{"group_kills", 1, -1}, {"group_mid_batch", 1, -1}, {"group_handovers", 1, -1}},
+		Doc:  "consumers are killed in the middle of a batch, join and leave, every few seconds",
 	},
 }
 

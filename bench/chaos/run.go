@@ -337,6 +337,11 @@ func (r *run) conclude() error {
 	for _, n := range r.load.notes() {
 		r.res.violation("%s", n)
 	}
+	for _, f := range r.faults {
+		if j, ok := f.(judge); ok {
+			r.res.Violations = append(r.res.Violations, j.Violations()...)
+		}
+	}
 	var logs []string
 	for _, id := range everyone(r.opts.Brokers) {
 		logs = append(logs, r.cluster.Log(id))
