@@ -62,6 +62,7 @@ var makers = map[string]func(o *Options, r *rack) Fault{
 	"throttle":    func(*Options, *rack) Fault { return newThrottle() },
 	"oom":         func(*Options, *rack) Fault { return newOOM() },
 	"group":       func(o *Options, _ *rack) Fault { return newGroup(o.Seed) },
+	"named":       func(o *Options, _ *rack) Fault { return newNamed(o.Seed) },
 	"none":        func(*Options, *rack) Fault { return none{} },
 }
 
@@ -137,6 +138,11 @@ var Rows = []Row{
 		Name: "group-storm", Matrix: "32", Fault: "group", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
 		Must: []Evidence{{"group_kills", 1, -1}, {"group_mid_batch", 1, -1}, {"group_handovers", 1, -1}},
 		Doc:  "consumers are killed in the middle of a batch, join and leave, every few seconds",
+	},
+	{
+		Name: "named-producer", Matrix: "33", Fault: "named", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
+		Must: []Evidence{{"named_kills", 1, -1}, {"named_zombie_fenced", 1, -1}, {"named_impostor_fenced", 1, -1}},
+		Doc:  "a named producer is killed and goes on in another process, beside zombies that send with the epoch that is over",
 	},
 }
 
