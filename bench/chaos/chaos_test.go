@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/trunkline/trunkline/bench/verify"
 )
 
 func TestPlanFollowsFromTheSeed(t *testing.T) {
@@ -83,21 +81,6 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		_, err := Run(t.Context(), o)
 		require.ErrorContains(t, err, want)
 	}
-}
-
-func TestValuesAreRecognised(t *testing.T) {
-	for seq := range uint64(1000) {
-		id := verify.ID{Producer: 3, Seq: seq}
-		value := encode(id)
-		got, ok := decode(value)
-		require.True(t, ok)
-		require.Equal(t, id, got)
-		value[len(value)-1]++
-		_, ok = decode(value)
-		require.False(t, ok)
-	}
-	_, ok := decode(nil)
-	require.False(t, ok)
 }
 
 func TestLogsAreRead(t *testing.T) {

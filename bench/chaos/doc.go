@@ -31,6 +31,11 @@
 // lost is what was written to the device and not flushed: an image has no write cache of its own. A broker that forgot to sync
 // is found, a file system that forgot to flush is not.
 //
+// # Faults of clients
+//
+// Clients that are killed are processes (package worker) with a topic of their own, beside the load; what they say they did and
+// were told is judged by books of the fault's own, and what those find is a violation like any other.
+//
 // # Failure, interruption and bounds
 //
 //	a promise is broken            the run ends; Result.Violations; schedule, result, logs and data stay, and the command for the same

@@ -49,6 +49,11 @@ type counter interface {
 	Counts() map[string]int64
 }
 
+// judge is a fault that finds broken promises itself. Violations is asked once, when nothing happens any more.
+type judge interface {
+	Violations() []string
+}
+
 // harmless is embedded by faults that need less than all of Fault.
 type harmless struct{}
 

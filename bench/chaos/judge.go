@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/client"
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -106,7 +107,7 @@ func (r *run) readReplica(ctx context.Context, b protocol.BrokerID) (int, error)
 		if err != nil {
 			return 0, err
 		}
-		id, ok := decode(m.Value)
+		id, ok := payload.Decode(m.Value)
 		if !ok {
 			return 0, fmt.Errorf("partition %d offset %d: damaged", m.Partition, m.Offset)
 		}

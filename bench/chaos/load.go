@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/client"
@@ -134,7 +135,7 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 			l.answered(lane, seq, part, floor, r, err)
 			<-window
 		}
-		rec := client.Record{Value: encode(verify.ID{Producer: lane, Seq: seq}), Partition: client.OnPartition(int(part))}
+		rec := client.Record{Value: payload.Encode(verify.ID{Producer: lane, Seq: seq}), Partition: client.OnPartition(int(part))}
 		// A message that was begun is never given up: what becomes of it must be known in the end.
 		if err := p.Send(context.WithoutCancel(ctx), rec, answered); err != nil {
 			answered(client.Receipt{}, err)
@@ -195,7 +196,7 @@ func (l *load) consume(ctx context.Context, s int, sub *client.Subscription) {
 }
 
 func (l *load) take(s int, m *client.Message) {
-	id, ok := decode(m.Value)
+	id, ok := payload.Decode(m.Value)
 	if !ok {
 		l.ledger.Foreign(fmt.Sprintf("subscription %d partition %d offset %d: damaged", s, m.Partition, m.Offset))
 		return

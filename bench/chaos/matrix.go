@@ -2,8 +2,11 @@ package chaos
 
 import "time"
 
-// leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more.
+// leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more, starvedLimit one that goes on slower and
+// slower.
 var (
+	starvedLimit = Limit{P99: 1500 * time.Millisecond, Max: 3 * time.Second}
+
 	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
 	silentLimit = Limit{P99: time.Second, Max: 1500 * time.Millisecond}
 )
@@ -147,5 +150,24 @@ var Rows = []Row{
 		Name: "partkill", Matrix: "7", Fault: "partkill", Target: Anyone, Steady: true,
 		Must: []Evidence{some("packets_lost"), some("majorities_formed")},
 		Doc:  "Jepsen's: a power cut in the overlap of two majorities, and the second one goes on without who has everything",
+	},
+	{
+		Name: "throttle", Matrix: "37", Fault: "throttle", Target: Leader, Steady: true, Hold: Span{55 * time.Second, 60 * time.Second},
+		Limit: starvedLimit, Must: []Evidence{{"throttled_periods", 100, -1}, {"throttled_flaps", 0, 3}},
+		Doc: "the leader of a partition gets a tenth of a processor for a minute",
+	},
+	{
+		Name: "oom", Matrix: "37", Fault: "oom", Target: Leader, Limit: starvedLimit, Must: []Evidence{some("oom_kills")},
+		Doc: "the kernel kills the leader of a partition for want of memory",
+	},
+	{
+		Name: "group-storm", Matrix: "32", Fault: "group", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
+		Must: []Evidence{some("group_kills"), some("group_mid_batch"), some("group_handovers")},
+		Doc:  "consumers are killed in the middle of a batch, join and leave, every few seconds",
+	},
+	{
+		Name: "named-producer", Matrix: "33", Fault: "named", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
+		Must: []Evidence{some("named_kills"), some("named_zombie_fenced"), some("named_impostor_fenced")},
+		Doc:  "a named producer is killed and goes on in another process, beside zombies that send with the epoch that is over",
 	},
 }

@@ -53,6 +53,19 @@ func (r *run) awaitRecovery(ctx context.Context, f *Injected, started time.Time)
 	return nil
 }
 
+// await waits until something holds, and returns what it still says when ctx ends.
+func await(ctx context.Context, what func() error) error {
+	for {
+		err := what()
+		if err == nil {
+			return nil
+		}
+		if serr := sleep(ctx, recoverPoll); serr != nil {
+			return fmt.Errorf("%w: %w", err, serr)
+		}
+	}
+}
+
 func (r *run) everyPartition() []int32 {
 	parts := make([]int32, r.opts.Partitions)
 	for i := range parts {

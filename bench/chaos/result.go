@@ -117,7 +117,7 @@ func (r *Result) Print(w io.Writer) error {
 		if f.Restart > 0 {
 			back = fmt.Sprintf("%.0f ms\t%.0f ms\t%.0f ms", f.Pause, f.Restart, f.CatchUp)
 		}
-		fmt.Fprintf(t, "%d\t%.1f s\t%s of %s\t%d\t%s\n", i+1, f.At, f.Row, brokerList(f.Victims), f.Acked, back)
+		fmt.Fprintf(t, "%d\t%.1f s\t%s of %s\t%d\t%s\n", i+1, f.At, f.Row, f.whom(), f.Acked, back)
 	}
 	if err := t.Flush(); err != nil {
 		return err

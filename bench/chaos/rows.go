@@ -76,6 +76,10 @@ var makers = func() map[string]maker {
 		},
 		"diskfreeze":  func(_ *Options, g gear) Fault { return &diskFreeze{rack: g.rack} },
 		"journalflip": func(*Options, gear) Fault { return &journalFlip{} },
+		"throttle":    func(*Options, gear) Fault { return newThrottle() },
+		"oom":         func(*Options, gear) Fault { return newOOM() },
+		"group":       func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
+		"named":       func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
 		"partkill": func(o *Options, g gear) Fault {
 			return &partKill{network: g.network, power: &powerCut{rack: g.rack}, partitions: o.Partitions}
 		},

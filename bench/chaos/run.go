@@ -17,7 +17,7 @@ import (
 const (
 	upLimit      = time.Minute
 	warmUp       = time.Second
-	injectLimit  = 90 * time.Second // longer than any Hold
+	injectLimit  = 2 * time.Minute // twice as long as any Hold
 	aimLimit     = 10 * time.Second
 	cleanUpLimit = 30 * time.Second // for closing the clients
 	sayEvery     = 5 * time.Second
@@ -359,6 +359,11 @@ func (r *run) conclude() error {
 	r.res.RealTime = r.load.realTime.Findings()
 	for _, e := range r.res.RealTime.Examples {
 		r.res.violation("real time: %s", e)
+	}
+	for _, f := range r.faults {
+		if j, ok := f.(judge); ok {
+			r.res.Violations = append(r.res.Violations, j.Violations()...)
+		}
 	}
 	var logs []string
 	for _, id := range everyone(r.opts.Brokers) {

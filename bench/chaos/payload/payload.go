@@ -1,4 +1,6 @@
-package chaos
+// Package payload makes the values of messages that a chaos run publishes, and recognises them wherever they are read: each value
+// says whose message it is and carries a checksum of all of it. Pure and safe for concurrent use.
+package payload
 
 import (
 	"encoding/binary"
@@ -28,8 +30,8 @@ var filler = func() []byte {
 	return b
 }()
 
-// encode makes the value of a message; size and filler follow from its number.
-func encode(id verify.ID) []byte {
+// Encode makes the value of a message; size and filler follow from its number.
+func Encode(id verify.ID) []byte {
 	mixed := (uint64(id.Producer)<<40 ^ id.Seq) * 0x9E3779B97F4A7C15
 	size, from := int(mixed>>32%smallFill), int(mixed>>48%smallFill)
 	if mixed>>20%largeOneIn == 0 {
@@ -43,8 +45,8 @@ func encode(id verify.ID) []byte {
 	return value
 }
 
-// decode returns whose value it is; false if it is damaged or none of ours.
-func decode(value []byte) (verify.ID, bool) {
+// Decode returns whose value it is; false if it is damaged or none of ours.
+func Decode(value []byte) (verify.ID, bool) {
 	if len(value) < valueHeader || binary.BigEndian.Uint32(value[12:]) != checksum(value) {
 		return verify.ID{}, false
 	}
