@@ -32,12 +32,8 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
   trunkbench chaos --row powercut,powercut-all --images /dev/shm`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			code, inside, err := chaos.Isolate(o.Rows)
-			if err != nil {
+			if err := isolate(o.Rows); err != nil {
 				return err
-			}
-			if !inside {
-				os.Exit(code) // the isolated process has said everything
 			}
 			if o.Binary == "" {
 				self, err := os.Executable()
@@ -84,4 +80,13 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
 	f.StringToStringVar(&o.Config, "set", nil, "more keys of the brokers' configuration, like raft.tick=200ms")
 	f.BoolVar(&o.Keep, "keep", false, "keep logs and data also if all went well")
 	return cmd
+}
+
+// isolate returns in a process that may run the rows. One that may not ends with the exit code of the one that did.
+func isolate(rows []string) error {
+	code, inside, err := chaos.Isolate(rows)
+	if err == nil && !inside {
+		os.Exit(code)
+	}
+	return err
 }
