@@ -35,12 +35,8 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
   trunkbench chaos --row powercut,powercut-all --images /dev/shm`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			code, inside, err := chaos.Isolate(o.Rows)
-			if err != nil {
+			if err := isolate(o.Rows); err != nil {
 				return err
-			}
-			if !inside {
-				os.Exit(code) // the isolated process has said everything
 			}
 			if o.Binary == "" {
 				self, err := os.Executable()
@@ -84,9 +80,10 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
 }
 
 // runChaos runs one after the other and prints each result, also as a line of JSON. What this machine cannot do is said and left out
-// where there are several.
+// where there are several; a run that cannot be carried out does not stop those after it.
 func runChaos(cmd *cobra.Command, runs []chaos.Options) ([]*chaos.Result, error) {
 	var results []*chaos.Result
+	var failed []error
 	for _, o := range runs {
 		res, err := chaos.Run(cmd.Context(), o)
 		var unavailable *chaos.UnavailableError
@@ -95,7 +92,12 @@ func runChaos(cmd *cobra.Command, runs []chaos.Options) ([]*chaos.Result, error)
 			continue
 		}
 		if err != nil {
-			return results, err
+			failed = append(failed, fmt.Errorf("%s: %w", strings.Join(o.Rows, ","), err))
+			fmt.Fprintln(cmd.ErrOrStderr(), "NOT CARRIED OUT:", failed[len(failed)-1])
+			if cmd.Context().Err() != nil {
+				break
+			}
+			continue
 		}
 		results = append(results, res)
 		if err := res.Print(cmd.ErrOrStderr()); err != nil {
@@ -105,7 +107,7 @@ func runChaos(cmd *cobra.Command, runs []chaos.Options) ([]*chaos.Result, error)
 			return results, err
 		}
 	}
-	return results, nil
+	return results, errors.Join(failed...)
 }
 
 // leavePages writes a page of each run and an overview; dir "" is nowhere.
@@ -139,4 +141,12 @@ func verdict(results []*chaos.Result) error {
 		return fmt.Errorf("a promise was broken in %d of %d runs: see above", broken, len(results))
 	}
 	return nil
+}
+// isolate returns in a process that may run the rows. One that may not ends with the exit code of the one that did.
+func isolate(rows []string) error {
+	code, inside, err := chaos.Isolate(rows)
+	if err == nil && !inside {
+		os.Exit(code)
+	}
+	return err
 }
