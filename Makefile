@@ -4,8 +4,10 @@ BIN      := bin
 PKGS     := ./...
 COMMANDS := trunklined trunkline trunkbench
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-TIME     ?= 10s
+TIME     ?=
 SEED     ?= 1
+ROW      ?= sigkill
+CHAOS_SMOKE := none,leader,sigkill-rush,sigkill-all,powercut,powercut-all,partkill,stop-leader,stop-short,partition-leader,raft-delay,raft-rate,client-loss-5,clients-cut,nat-port,diskfull-leader,diskfull-stop,failed-fsync,short-write,diskfreeze,slow-fsync,journalflip,lag,panic-follower,oom,group-storm,named-producer,clock
 BENCH_SHORT := publish-256b-4p,publish-1k-4p,sync-1p,rate-300
 BENCH_ALL   := publish-256b-1p,publish-256b-4p,publish-1k-1p,publish-1k-4p,sync-1p,sync-16p,e2e-half,e2e-half-1k,rate-300,rate-1k,rate-10k,fanout-1,fanout-2,fanout-4,catchup-1g,partitions-1,partitions-8,partitions-64,partitions-256,failover
 BENCH_PEERS := trunkline,jetstream:*,kafka:*,rabbitmq:*
@@ -17,7 +19,7 @@ NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build faults planted demo hostile scale chaos chaos-power bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
+.PHONY: help build faults planted demo hostile scale chaos chaos-smoke chaos-power bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +41,11 @@ demo: build ## three brokers, a real file, leaders killed while it streams: noth
 hostile: build ## ten million random and mutated frames at three brokers, which go on serving (HOSTILE_FLAGS='--frames N --seed S')
 	$(BIN)/trunkbench hostile $(HOSTILE_FLAGS)
 
-chaos: build ## 50 SIGKILLs of whole brokers under full load, every message checked (SEED, CHAOS_FLAGS)
-	$(BIN)/trunkbench chaos --row sigkill --count 50 --seed $(SEED) $(CHAOS_FLAGS)
+chaos: build faults ## faults against whole brokers under full load, every message checked (ROW, SEED, TIME, CHAOS_FLAGS)
+	$(BIN)/trunkbench chaos --row '$(ROW)' --seed $(SEED) $(if $(TIME),--count 10000 --time $(TIME),--count 50) $(CHAOS_FLAGS)
+
+chaos-smoke: build faults ## a short run of each row of the fault matrix, about 15 minutes; report in chaos-out/ (SEED, CHAOS_FLAGS)
+	$(BIN)/trunkbench chaos --each --row $(CHAOS_SMOKE) --count 3 --seed $(SEED) --slack 2 --html chaos-out $(CHAOS_FLAGS)
 
 chaos-power: build ## 50 power cuts, of one broker and of all at once; needs root and loop devices (SEED, CHAOS_FLAGS)
 	$(BIN)/trunkbench chaos --row powercut,powercut-all --count 50 --seed $(SEED) $(CHAOS_FLAGS)
@@ -91,7 +96,7 @@ lint: ## vet, format and golangci-lint
 fuzz: ## every fuzz test for TIME (default 10s)
 	@for pkg in $$($(GO) list $(PKGS)); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) $$pkg || exit 1; \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(TIME),10s) $$pkg || exit 1; \
 	  done; \
 	done
 

@@ -142,6 +142,7 @@ func verdict(results []*chaos.Result) error {
 	}
 	return nil
 }
+
 // isolate returns in a process that may run the rows. One that may not ends with the exit code of the one that did.
 func isolate(rows []string) error {
 	code, inside, err := chaos.Isolate(rows)
