@@ -235,9 +235,15 @@ func (c *claim) begins() {
 }
 
 // patience is how long this broker leaves alone an election that has just begun, here or elsewhere: the time of that one and
-// of those that are to pass. It grows with the elections that this broker lost, as the others' votes may be slow.
+// of those that are to pass. Those who stood at the same time each voted for themselves; the time of an election
+// between their ranks keeps them from doing so again. All of it grows with the elections that this broker lost, as the
+// others' votes may be slow.
 func (p *planner) patience(c *claim) time.Duration {
-	d := time.Duration(1+c.place)*electionTime + time.Duration(c.rank)*turn/2 + p.jitter(turn/2)
+	step := turn / 2
+	if c.place > 0 && c.stood > 0 {
+		step = electionTime
+	}
+	d := time.Duration(1+c.place)*electionTime + time.Duration(c.rank)*step + p.jitter(turn/2)
 	d += time.Duration(len(p.claims)-1) * perClaim / 2
 	return d << min(max(c.stood-1, 0), maxDoublings)
 }
