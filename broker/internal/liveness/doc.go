@@ -21,6 +21,9 @@
 //	Inv5  only a broker that hears a majority of a shard and whose disk works campaigns for it.
 //	Inv6  the pinging goroutine does nothing but ping: logs, hooks and campaigns have goroutines of their own,
 //	      so a stalled disk under the log stops no ping.
+//	Inv7  candidates go round: whoever stood in vain first leaves each other candidate the time of an election, so that
+//	      one whose log is too short to win cannot keep the others from it.
+//	Inv8  an election that was begun is followed by others until somebody leads, though the old leader is heard again.
 //
 // The judgement (core, planner) is pure: values and a now parameter in, values out. Detector and Takeover are
 // shells around it; all their methods may be called from any goroutine. Bounds: MaxPeers brokers, MaxPayload

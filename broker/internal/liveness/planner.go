@@ -22,10 +22,10 @@ const (
 	askSlowly = 100 * time.Millisecond
 	quickAsks = 8
 	// electionTime is what a campaign that was begun, here or elsewhere, gets before the next one: it waits
-	// for two fsyncs, and a new campaign would undo it.
+	// for two fsyncs, and a new campaign would undo it. From the second election on that this broker stood for in vain it
+	// doubles, maxDoublings times at most: votes may take longer than that.
 	electionTime = 150 * time.Millisecond
-	// maxLost bounds how far a candidate that loses again and again falls back behind the others.
-	maxLost = 3
+	maxDoublings = 2
 	// newShardGrace lets the other replicas of a shard that never had a leader start too. newShardTurn is longer than
 	// Raft's heartbeat interval: a replica that starts late hears of a leader by then.
 	newShardGrace = 100 * time.Millisecond
@@ -62,7 +62,8 @@ type claim struct {
 	next  time.Time // when to act
 	term  uint64    // the highest seen
 	asked int       // since the term moved
-	lost  int       // elections that this broker asked for and nobody won, up to maxLost
+	stood int       // elections that this broker asked for and has not won
+	place int       // candidates that are to stand before this broker does, again
 }
 
 // outcome is what became of a claim, for the log.
@@ -164,7 +165,7 @@ func (p *planner) add(now time.Time, c claim) {
 			c.rank++
 		}
 	}
-	c.begun, c.term = now, c.shard.Term
+	c.begun, c.term, c.place = now, c.shard.Term, c.rank
 	if leader, _, ok := p.shards.Leader(c.shard.ID); c.from != 0 && ok && leader == 0 {
 		// Somebody stands for election already. It may win, or its log may not be good enough.
 		c.next = c.next.Add(electionTime)
@@ -208,6 +209,10 @@ func (p *planner) settled(c *claim, leader protocol.BrokerID, term uint64, ok bo
 		return true, 0
 	case leader != 0 && (leader != c.from || term > c.shard.Term):
 		return true, leader
+	case leader == 0 && c.from != 0 && term > c.shard.Term:
+		// An election has cost the old leader its term. Though it is back, somebody must win: else the shard would wait
+		// for Raft's own timers.
+		return false, 0
 	case c.death:
 		return !p.judge.incarnationGone(c.from, c.boot), 0
 	case c.from == 0:
@@ -217,20 +222,38 @@ func (p *planner) settled(c *claim, leader protocol.BrokerID, term uint64, ok bo
 	return !deposed, 0
 }
 
-// order is this broker's place among the candidates for the next election: the preferred replica first, but whoever has lost
-// behind those who have lost less. Else a preferred replica whose log is too short to win would undo the
-// election of the one that can, again and again.
-func (c *claim) order() int { return c.rank + c.lost*(len(c.shard.Replicas)-1) }
+// begins takes note of an election, of this broker if it asked for one. Candidates go round: whoever has stood lets all the
+// others pass before it stands again. Its log may be too short to win at all, and it would undo the election of the one
+// that can, again and again.
+func (c *claim) begins() {
+	if c.asked == 0 {
+		c.place = max(c.place-1, 0)
+		return
+	}
+	c.stood++
+	c.place = max(len(c.shard.Replicas)-2, 0) // the deposed leader is none of them
+}
+
+// patience is how long this broker leaves alone an election that has just begun, here or elsewhere: the time of that one and
+// of those that are to pass. Those who stood at the same time each voted for themselves; the time of an election
+// between their ranks keeps them from doing so again. All of it grows with the elections that this broker lost, as the
+// others' votes may be slow.
+func (p *planner) patience(c *claim) time.Duration {
+	step := turn / 2
+	if c.place > 0 && c.stood > 0 {
+		step = electionTime
+	}
+	d := time.Duration(1+c.place)*electionTime + time.Duration(c.rank)*step + p.jitter(turn/2)
+	d += time.Duration(len(p.claims)-1) * perClaim / 2
+	return d << min(max(c.stood-1, 0), maxDoublings)
+}
 
 func (p *planner) claimOne(now time.Time, c *claim, term uint64) {
 	if term > c.term {
 		// Somebody campaigns, this broker or another one: give it the time an election takes.
-		if c.asked > 0 {
-			c.lost = min(c.lost+1, maxLost)
-		}
+		c.begins()
 		c.term, c.asked = term, 0
-		crowd := time.Duration(len(p.claims)-1) * perClaim / 2
-		c.next = now.Add(electionTime + crowd + time.Duration(c.order())*turn/2 + p.jitter(turn/2))
+		c.next = now.Add(p.patience(c))
 		return
 	}
 	if now.Before(c.next) {

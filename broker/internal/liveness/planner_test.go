@@ -1,6 +1,7 @@
 package liveness
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -130,16 +131,14 @@ func TestASkippedCampaignIsAskedAgainSoonAndABegunOneIsGivenTime(t *testing.T) {
 			p.shards.shards[id] = &fakeShard{replicas: ids(1, 2, 3), leader: 0, term: 5} // a campaign without a winner
 		}
 	}
-	p.run(300 * time.Millisecond)
-	require.Equal(t, ms(0, 25, 50, 285), p.shards.asked[7])
+	p.run(370 * time.Millisecond)
+	require.Equal(t, ms(0, 25, 50, 355), p.shards.asked[7], "time for itself and for the other candidate")
 	p.run(2 * time.Second)
 	n := len(p.shards.asked[7])
 	p.run(time.Second)
 	require.InDelta(t, 10, len(p.shards.asked[7])-n, 1, "less often in the long run")
 }
 
-// TestTheSecondToLearnOfADeathStandsToo: broker 3 learnt first and stood for election, so that broker 2 knows no leader any more
-// when it learns. Only the log of broker 2 is good enough.
 // TestTheCandidateThatCannotWinGivesWay: broker 2 comes first, but only the log of broker 3 is long enough, and an election takes
 // nearly as long as it is given, because votes wait for slow disks.
 func TestTheCandidateThatCannotWinGivesWay(t *testing.T) {
@@ -168,6 +167,116 @@ func TestTheCandidateThatCannotWinGivesWay(t *testing.T) {
 	}
 }
 
+// rivals are brokers 2 and 3, which both claim the shard of broker 1; only broker 3 has a log that is long enough.
+type rivals struct {
+	two, three *planned
+	news       []news        // of elections, in the order of at
+	half       time.Duration // from standing to the other one's hearing of it, and from there to its vote
+	wins       time.Time     // when the vote of broker 2 reaches broker 3; zero: none is on its way
+}
+
+// news is what a broker learns of the other one's candidacy.
+type news struct {
+	to   *planned
+	term uint64
+	at   time.Time
+}
+
+func newRivals(half time.Duration) *rivals {
+	r := &rivals{half: half}
+	r.two = newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
+	r.three = newPlanned(3, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
+	for _, p := range []*planned{r.two, r.three} {
+		p.judge.bad[1] = causeSilence
+		random := rand.New(rand.NewPCG(uint64(half), uint64(p.self))) //nolint:gosec // repeatable
+		p.jitter = func(most time.Duration) time.Duration { return time.Duration(random.Int64N(int64(most))) }
+	}
+	r.two.shards.onAsk = func(uint64) { r.stand(r.two, r.three) }
+	r.three.shards.onAsk = func(uint64) { r.stand(r.three, r.two) }
+	return r
+}
+
+// stand makes p a candidate of the next term; one that is a candidate already gives up the election that is under way.
+func (r *rivals) stand(p, other *planned) {
+	s := p.shards.shards[7]
+	s.term, s.leader, s.last, r.wins = s.term+1, 0, 1, time.Time{}
+	r.news = append(r.news, news{other, s.term, p.now.Add(r.half)})
+}
+
+// hear delivers what is due: a higher term ends the candidacy of whoever hears of it, and broker 2 votes for broker 3.
+func (r *rivals) hear() {
+	for len(r.news) > 0 && !r.two.now.Before(r.news[0].at) {
+		n := r.news[0]
+		r.news = r.news[1:]
+		s := n.to.shards.shards[7]
+		if n.term <= s.term {
+			continue
+		}
+		s.term, s.leader, s.last, r.wins = n.term, 0, 1, time.Time{}
+		if n.to == r.two {
+			r.wins = n.at.Add(r.half)
+		}
+	}
+}
+
+// elect runs both until broker 3 has its votes.
+func (r *rivals) elect(t *testing.T, limit time.Duration) time.Duration {
+	begun := r.two.now
+	for r.wins.IsZero() || r.two.now.Before(r.wins) {
+		r.hear()
+		r.two.run(5 * time.Millisecond)
+		r.three.run(5 * time.Millisecond)
+		require.Less(t, r.two.now.Sub(begun), limit, "a vote takes %v: broker 2 asked at %v, broker 3 at %v", 2*r.half, r.two.shards.asked[7], r.three.shards.asked[7])
+	}
+	return r.two.now.Sub(begun)
+}
+
+// TestSlowVotesDoNotKeepRivalsAtEachOther: votes take up to twice as long as an election is given at first, so that broker 2 takes
+// its turn before it can hear that broker 3 stands.
+func TestSlowVotesDoNotKeepRivalsAtEachOther(t *testing.T) {
+	for half := 20 * time.Millisecond; half <= electionTime; half += 10 * time.Millisecond {
+		took := newRivals(half).elect(t, 1100*time.Millisecond)
+		t.Logf("votes in %v: leader after %v", 2*half, took)
+	}
+}
+
+// TestACandidateThatNeverWinsDoesNotStarveTheOther: broker 3 has lost elections before, to votes that were slow then.
+func TestACandidateThatNeverWinsDoesNotStarveTheOther(t *testing.T) {
+	r := newRivals(150 * time.Millisecond)
+	for range 6 { // elections at the same time: nobody can win
+		for _, p := range []*planned{r.two, r.three} {
+			p.step(p.now, nil)
+			require.NotNil(t, p.claims[7])
+			p.claims[7].next = p.now
+			p.step(p.now, nil)
+			p.step(p.now, nil)
+		}
+		r.news, r.wins = nil, time.Time{}
+	}
+	require.Equal(t, r.two.shards.shards[7].term, r.three.shards.shards[7].term)
+	r.half = 30 * time.Millisecond
+	r.elect(t, 3*time.Second)
+}
+
+// TestAnElectionIsBroughtToItsEnd: the leader is heard again when it has lost its term already.
+func TestAnElectionIsBroughtToItsEnd(t *testing.T) {
+	p := newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), leader: 1, term: 4}})
+	p.judge.bad[1] = causeSilence
+	p.shards.onAsk = func(id uint64) {
+		p.shards.shards[id] = &fakeShard{replicas: ids(1, 2, 3), term: p.shards.shards[id].term + 1, last: 1}
+	}
+	p.run(50 * time.Millisecond)
+	require.Len(t, p.shards.asked[7], 1)
+	delete(p.judge.bad, 1)
+	p.run(time.Second)
+	require.Greater(t, len(p.shards.asked[7]), 1, "nobody leads")
+	p.shards.shards[7].leader = 1
+	p.run(10 * time.Millisecond)
+	require.Empty(t, p.claims)
+}
+
+// TestTheSecondToLearnOfADeathStandsToo: broker 3 learnt first and stood for election, so that broker 2 knows no leader any more
+// when it learns. Only the log of broker 2 is good enough.
 func TestTheSecondToLearnOfADeathStandsToo(t *testing.T) {
 	p := newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), term: 5, last: 1}})
 	dead := death{broker: 1, boot: [16]byte{1}}
