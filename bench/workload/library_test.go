@@ -87,6 +87,6 @@ func TestFindPrefersFiles(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	for _, name := range []string{"smok", "", "../workloads/smoke", filepath.Join(t.TempDir(), "smoke")} {
 		_, err = Find(name)
-		require.ErrorContains(t, err, "neither a file nor one of the library: catchup-1g, e2e-half,", name)
+		require.ErrorContains(t, err, "neither a file nor one of the library: catchup-1g, catchup-beside,", name)
 	}
 }
