@@ -8,7 +8,8 @@
 //	     away, Prove, Recover, ready,     |   is answered,  |        trail: what each broker serves of its own replica
 //	     caught up, all acknowledge       |   all delivered |        files: all replicas byte for byte, brokers stopped
 //
-// One fault in four is followed by another one while the same brokers still start.
+// Of rows that are not steady, one fault in four is followed by another one while the same brokers still start. With rush, nobody
+// waits for them before the next fault at all.
 //
 // # Promises that are checked
 //
