@@ -251,6 +251,24 @@ func (m *Mem) CrashClone(r *rand.Rand) *Mem {
 	return c
 }
 
+// Clone returns a copy of everything, synced or not, which knows as much about what is durable: what a process that was
+// killed leaves to the next one. m goes on undisturbed.
+func (m *Mem) Clone() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &Mem{names: make(map[string]*node, len(m.names)), durable: make(map[string]*node, len(m.durable))}
+	clones := map[*node]*node{}
+	for _, dir := range []struct{ from, to map[string]*node }{{m.names, c.names}, {m.durable, c.durable}} {
+		for p, n := range dir.from {
+			if clones[n] == nil { // synced is never written to in place
+				clones[n] = &node{dir: n.dir, data: slices.Clone(n.data), synced: n.synced, mod: n.mod}
+			}
+			dir.to[p] = clones[n]
+		}
+	}
+	return c
+}
+
 // allPaths returns every path that exists or is durable, parents first. mu is held.
 func (m *Mem) allPaths() []string {
 	var paths []string

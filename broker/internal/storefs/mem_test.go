@@ -108,6 +108,22 @@ func TestCrashAfterTruncation(t *testing.T) {
 	}
 }
 
+func TestCloneIsApartAndKnowsWhatIsDurable(t *testing.T) {
+	m := NewMem()
+	require.NoError(t, WriteFileAtomic(m, "f", []byte("0123")))
+	f, err := m.OpenFile("f", os.O_RDWR)
+	require.NoError(t, err)
+	write(t, f, 0, []byte("ab"))
+	require.NoError(t, m.Rename("f", "g"))
+	c := m.Clone()
+	write(t, f, 0, []byte("xy"))
+	require.NoError(t, m.Remove("g"))
+	require.Equal(t, "ab23", content(t, c, "g"), "a kill takes nothing")
+	_, err = c.Stat("f")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.Equal(t, "0123", content(t, c.CrashClone(nil), "f"), "a power cut after it takes what was not synced")
+}
+
 // TestWriteFileAtomicSurvivesCrashes cuts the power before each operation of a replacement.
 func TestWriteFileAtomicSurvivesCrashes(t *testing.T) {
 	m := NewMem()
