@@ -34,7 +34,10 @@ func TestPlanted(t *testing.T) {
 		{"skip-dedupe", []string{"leader"}, 10},
 		{"ack-before-apply", []string{"leader"}, 3},
 		{"reuse-offset", []string{"leader"}, 3},
-		{"old-epoch-writes", []string{"stop-leader"}, 6},
+		// A thawed leader handles the news of its successor before the proposals that waited for the disk, and Raft forwards
+		// them. A leader that was only stopped proposes them first, and they are cut off its log.
+		{"old-epoch-writes", []string{"diskfreeze"}, 1},
+		{"zombie-writes", []string{"named-producer"}, 1},
 	} {
 		t.Run("bug."+bug.name, func(t *testing.T) {
 			for _, row := range bug.rows {

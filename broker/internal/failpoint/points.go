@@ -38,5 +38,6 @@ var points = []string{
 	"bug.skip-dedupe",      // a batch that is in the log already is appended again
 	"bug.ack-before-apply", // a leader acknowledges what Raft has taken and not committed
 	"bug.reuse-offset",     // a new epoch cuts the newest batch off and assigns its offsets again
-	"bug.old-epoch-writes", // a command of an epoch that is over is applied, and the producer's sequence is not moved by it
+	"bug.old-epoch-writes", // a command of a leader's epoch that is over is applied, and the producer's sequence is not moved by it
+	"bug.zombie-writes",    // a producer's epoch that is over is let in
 }

@@ -3,6 +3,7 @@ package fsm
 import (
 	"slices"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -25,6 +26,11 @@ type producer struct {
 	runs  []run             // oldest first, at most runsPerProducer
 
 	older, newer *producer // the least-recently-used list; anonymous producers only
+}
+
+// fences reports whether an epoch of the producer is over: a later one has been opened or has written.
+func (p *producer) fences(epoch protocol.ProducerEpoch) bool {
+	return epoch < p.epoch && !failpoint.Bug("bug.zombie-writes")
 }
 
 // record remembers that sequences [p.next, p.next+count) went to [offset, offset+count).

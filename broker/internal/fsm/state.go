@@ -56,7 +56,7 @@ func (s *state) admit(h *batch.Header) (*producer, OpResult, bool) {
 		}
 		return p, OpResult{}, true
 	}
-	if h.ProducerEpoch < p.epoch {
+	if p.fences(h.ProducerEpoch) {
 		return nil, OpResult{Code: protocol.CodeProducerFenced, A: uint64(p.epoch)}, false
 	}
 	p.epoch = h.ProducerEpoch
@@ -93,7 +93,7 @@ func (s *state) openProducer(id protocol.ProducerID, epoch protocol.ProducerEpoc
 			return OpResult{Code: protocol.CodeLimitExceeded}
 		}
 	}
-	if epoch < p.epoch {
+	if p.fences(epoch) {
 		return OpResult{Code: protocol.CodeProducerFenced, A: uint64(p.epoch)}
 	}
 	p.epoch = epoch
