@@ -43,6 +43,9 @@ func (r *run) awaitRecovery(ctx context.Context, f *Injected, started time.Time)
 		if err == nil {
 			break
 		}
+		if len(r.load.notes()) > 0 { // it is broken already: waiting shows nothing more
+			return fmt.Errorf("ready, and a client was told what it must never be: %w", err)
+		}
 		if serr := sleep(ctx, recoverPoll); serr != nil {
 			return fmt.Errorf("ready, but not recovered within %v: %w", recoverLimit, err)
 		}
