@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/bench/verify"
 )
 
 func TestPlanFollowsFromTheSeed(t *testing.T) {
@@ -91,11 +93,12 @@ time=3 level=WARN msg="peer 4 is down" peer=2
 time=4 level=ERROR msg=bad
 panic: no
 `), 0o600))
-	lines, alarms, err := readLogs([]string{path})
+	h := verify.NewHygiene(hygieneBounds(&Options{}))
+	lines, err := readLogs([]string{path}, h)
 	require.NoError(t, err)
 	require.Equal(t, []LogLine{{"WARN", "peer N is down", 2}, {"ERROR", "bad", 1}}, lines)
-	require.Len(t, alarms, 1)
-	require.Contains(t, alarms[0], "panic: no")
+	require.EqualValues(t, 1, h.Findings().Broken)
+	require.Contains(t, h.Findings().Examples[0], "panic: no")
 }
 
 // mountIn mounts a small disk whose image lies in images.

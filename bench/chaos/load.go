@@ -24,6 +24,8 @@ const (
 	backlogPoll = 2 * time.Millisecond
 	// keepBytes is the retention of a partition.
 	keepBytes = 16 << 20
+	// segmentBytes is the size of its segments.
+	segmentBytes = 4 << 20
 
 	connectLimit = 30 * time.Second
 )
@@ -38,6 +40,8 @@ type load struct {
 	trail      *verify.Trail
 	pauses     *pause.Meter
 	realTime   *verify.RealTime
+	live       *verify.Liveness
+	begun      time.Time        // from which live counts
 	acked      []atomic.Int64   // by partition
 	delivered  [][]atomic.Int64 // by subscription and partition
 
@@ -57,10 +61,9 @@ type load struct {
 
 const maxTrouble = 20
 
-// startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
-// startLoad failed.
-func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options) (*load, error) {
-	l := &load{
+// newLoad returns a load that has not begun.
+func newLoad(o *Options, h *health) *load {
+	return &load{
 		partitions: o.Partitions,
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),
@@ -69,7 +72,14 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 		acked:      make([]atomic.Int64, o.Partitions),
 		delivered:  make([][]atomic.Int64, o.Subscriptions),
 		books:      make([]books, o.Subscriptions),
+		live:       h.live, begun: h.begun,
 	}
+}
+
+// startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
+// startLoad failed.
+func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options, h *health) (*load, error) {
+	l := newLoad(o, h)
 	lanes, stopLanes := context.WithCancel(ctx)
 	subs, stopSubs := context.WithCancel(ctx)
 	l.stopLanes, l.stopSubs = stopLanes, stopSubs
@@ -129,10 +139,11 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 			return
 		}
 		l.ledger.Sent(lane, seq)
-		l.pauses.Sent(part, time.Now())
+		asked := time.Now()
+		l.pauses.Sent(part, asked)
 		floor := l.realTime.Began(part)
 		answered := func(r client.Receipt, err error) {
-			l.answered(lane, seq, part, floor, r, err)
+			l.answered(lane, seq, part, asked, floor, r, err)
 			<-window
 		}
 		rec := client.Record{Value: payload.Encode(verify.ID{Producer: lane, Seq: seq}), Partition: client.OnPartition(int(part))}
@@ -160,8 +171,10 @@ func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
 	return false
 }
 
-func (l *load) answered(lane uint32, seq uint64, part int32, floor verify.Floor, r client.Receipt, err error) {
-	l.pauses.Answered(part, time.Now())
+func (l *load) answered(lane uint32, seq uint64, part int32, asked time.Time, floor verify.Floor, r client.Receipt, err error) {
+	now := time.Now()
+	l.pauses.Answered(part, now)
+	l.live.Answered(part, asked.Sub(l.begun), now.Sub(l.begun))
 	if err == nil {
 		l.ledger.Answered(lane, seq, verify.Acked, int32(r.Partition), int64(r.Offset))
 		l.realTime.Acked(part, floor, int64(r.Offset))

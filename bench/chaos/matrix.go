@@ -142,12 +142,12 @@ var Rows = []Row{
 		Doc: "each broker hears its two neighbours only: no two hear the same majority",
 	},
 	{
-		Name: "clients-cut", Matrix: "15", Fault: "clients-cut", Target: Leader, Steady: true, Hold: cutFor,
+		Name: "clients-cut", Matrix: "15", Fault: "clients-cut", Target: Leader, Steady: true, Hold: cutFor, Stalls: true,
 		Must: []Evidence{some("packets_lost"), never("epochs_begun")},
 		Doc:  "clients and the leader of a partition do not hear each other; brokers do",
 	},
 	{
-		Name: "partkill", Matrix: "7", Fault: "partkill", Target: Anyone, Steady: true,
+		Name: "partkill", Matrix: "7", Fault: "partkill", Target: Anyone, Steady: true, Stalls: true,
 		Must: []Evidence{some("packets_lost"), some("majorities_formed")},
 		Doc:  "Jepsen's: a power cut in the overlap of two majorities, and the second one goes on without who has everything",
 	},

@@ -130,7 +130,7 @@ func (o *Options) validate() error {
 // seconds, so that faults meet all of it.
 func (o *Options) brokerConfig() map[string]string {
 	conf := map[string]string{
-		"topics.segment_bytes": "4MiB",
+		"topics.segment_bytes": fmt.Sprint(segmentBytes),
 		"topics.retain_every":  "2s",
 		"raft.compact_bytes":   "8MiB",
 		"limits.disk_reserve":  fmt.Sprint(diskReserve),

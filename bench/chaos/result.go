@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -49,16 +51,18 @@ type Result struct {
 	Unanswered  int64 `json:"unanswered"`
 	Diverged    int   `json:"diverged"`
 
-	Rows       []RowResult      `json:"rows"`
-	Counts     map[string]int64 `json:"counts"`    // evidence: what happened, and how often
-	RealTime   verify.Findings  `json:"real_time"` // acknowledged offsets against the order in which publishes began
-	Compared   comparison       `json:"compared"`
-	Pause      pause.Stats      `json:"pause_ms"`
-	Restart    pause.Stats      `json:"restart_ms"`
-	CatchUp    pause.Stats      `json:"catch_up_ms"`
-	Log        []LogLine        `json:"log"`
-	Violations []string         `json:"violations"`
-	Observed   observe.Report   `json:"observed"`
+	Rows     []RowResult      `json:"rows"`
+	Counts   map[string]int64 `json:"counts"`    // evidence: what happened, and how often
+	RealTime verify.Findings  `json:"real_time"` // acknowledged offsets against the order in which publishes began
+	// Checks are further checkers of the brokers as a system, by name; see doc.go.
+	Checks     map[string]verify.Findings `json:"checks"`
+	Compared   comparison                 `json:"compared"`
+	Pause      pause.Stats                `json:"pause_ms"`
+	Restart    pause.Stats                `json:"restart_ms"`
+	CatchUp    pause.Stats                `json:"catch_up_ms"`
+	Log        []LogLine                  `json:"log"`
+	Violations []string                   `json:"violations"`
+	Observed   observe.Report             `json:"observed"`
 }
 
 // OK reports whether every promise held.
@@ -85,6 +89,23 @@ func (r *Result) count(t verify.Tally, trail verify.Report, drained bool) {
 	}
 	if r.Unanswered > 0 {
 		r.violation("%d publishes have no answer", r.Unanswered)
+	}
+}
+
+// check takes over what checkers have found. One that has judged nothing in a whole run shows nothing, and is a violation too.
+func (r *Result) check(all map[string]verify.Findings, whole bool) {
+	r.Checks = all
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f := all[name]
+		for _, e := range f.Examples {
+			r.violation("%s: %s", name, e)
+		}
+		if more := f.Broken - int64(len(f.Examples)); more > 0 {
+			r.violation("%s: and %d times more", name, more)
+		}
+		if whole && f.Checked == 0 {
+			r.violation("%s: nothing was judged: the run shows nothing of it", name)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type Row struct {
 	Hold    Span  // time that it lasts; zero: usualHold
 	Steady  bool  // never again on the same brokers while they come back
 	Rush    bool  // nobody waits until the brokers of the fault before are back
+	Stalls  bool  // publishing may stand still while it lasts, however few brokers it hits
 	Limit   Limit // of publish pauses
 	Must    []Evidence
 	Doc     string

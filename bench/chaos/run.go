@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
@@ -16,7 +17,7 @@ import (
 
 const (
 	upLimit      = time.Minute
-	warmUp       = time.Second
+	warmUp       = 2 * time.Second
 	injectLimit  = 2 * time.Minute // twice as long as any Hold
 	aimLimit     = 10 * time.Second
 	cleanUpLimit = 30 * time.Second // for closing the clients
@@ -40,6 +41,7 @@ type run struct {
 	admin   *client.Client
 	load    *load
 	watch   *observe.Observer
+	health  *health
 	begin   time.Time // of the first event's healthy time
 	before  map[string]int64
 	res     *Result
@@ -58,6 +60,7 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 	r := &run{opts: opts, faults: map[string]Fault{}, start: time.Now()}
 	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Seed)
 	r.gear = gear{rack: &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}, network: &network{}, fronts: &fronts{seed: opts.Seed}}
+	r.health = newHealth(&r.opts, r.start)
 	r.res = &Result{Seed: opts.Seed, Replay: opts.Replay()}
 	if err := r.available(); err != nil {
 		return nil, err
@@ -117,12 +120,17 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.bringUp(ctx); err != nil {
 		return err
 	}
-	saying, hush := context.WithCancel(ctx)
-	said := make(chan struct{})
-	go func() { defer close(said); r.progress(saying) }()
+	beside, stop := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	watchers.Go(func() { r.progress(beside) })
+	watchers.Go(func() { r.health.follow(beside, r.cluster.Brokers, r.describe) })
 	err := r.injectAll(ctx)
-	hush()
-	<-said
+	if err == nil && r.res.OK() {
+		err = r.calm(ctx)
+	}
+	r.health.end()
+	stop()
+	watchers.Wait()
 	r.watch.Close() // what follows is no part of the picture
 	if err == nil && r.res.OK() {
 		err = r.check(ctx)
@@ -165,7 +173,7 @@ func (r *run) bringUp(ctx context.Context) error {
 	if err := r.awaitTopic(up); err != nil {
 		return err
 	}
-	if r.load, err = startLoad(ctx, r.connect, &r.opts); err != nil {
+	if r.load, err = startLoad(ctx, r.connect, &r.opts, r.health); err != nil {
 		return err
 	}
 	var admin []string
@@ -173,7 +181,35 @@ func (r *run) bringUp(ctx context.Context) error {
 		admin = append(admin, b.Admin)
 	}
 	r.watch = observe.Start(ctx, observe.Config{Admin: admin, Acked: r.totalAcked, Delivered: r.load.totalDelivered})
-	return sleep(ctx, warmUp)
+	return r.warm(ctx)
+}
+
+// warm lets the load run, and takes down what the brokers hold meanwhile.
+func (r *run) warm(ctx context.Context) error {
+	for end := time.Now().Add(warmUp); time.Now().Before(end); {
+		if err := sleep(ctx, observe.Interval); err != nil {
+			return err
+		}
+		r.health.baseline(r.watch.Vitals())
+	}
+	return nil
+}
+
+// calm lets the load go on after the faults, and judges the brokers as a system.
+func (r *run) calm(ctx context.Context) error {
+	begun := time.Now()
+	var seen [][]observe.Vitals
+	for time.Since(begun) < r.opts.calm() {
+		if err := sleep(ctx, observe.Interval); err != nil {
+			return err
+		}
+		if time.Since(begun) >= settleTime {
+			seen = append(seen, r.watch.Vitals())
+		}
+	}
+	r.health.after(seen)
+	r.allRun(len(r.res.Faults) + 1)
+	return nil
 }
 
 // awaitTopic waits until every broker knows the topic: each client of the load begins at another one.
@@ -208,6 +244,7 @@ func (r *run) connect(ctx context.Context) (*client.Client, error) {
 func (r *run) injectAll(ctx context.Context) error {
 	begin := time.Now()
 	r.begin, r.before = begin, r.watch.Totals()
+	r.health.whole()
 	var ended time.Time // of the last fault: its victims were started or let go
 	acked := int64(0)
 	for i, e := range r.events {
@@ -251,13 +288,11 @@ func (r *run) injectAll(ctx context.Context) error {
 
 // allRun reports whether no broker ended by itself.
 func (r *run) allRun(fault int) bool {
-	for _, b := range r.cluster.Brokers() {
-		if b.PID == 0 {
-			r.res.violation("fault %d: broker %d ended by itself: see %s", fault, b.ID, r.cluster.Log(b.ID))
-			return false
-		}
+	gone := r.health.exits(r.cluster.Brokers(), func(b cluster.Broker) string { return "see " + r.cluster.Log(b.ID) })
+	for _, id := range gone {
+		r.res.violation("before fault %d: broker %d ended by itself", fault, id)
 	}
-	return true
+	return len(gone) == 0
 }
 
 // aim finds out whom an event hits that names a leader or a follower. With Again it is the same broker as before.
@@ -300,6 +335,7 @@ func (r *run) recovered(ctx context.Context, f *Injected, started time.Time) boo
 	}
 	r.say("fault %d of %d: %v: publish pause %.0f ms, restart %.0f ms, catch-up %.0f ms", len(r.res.Faults), r.opts.Count, f.Event,
 		f.Pause, f.Restart, f.CatchUp)
+	r.health.whole()
 	if len(r.load.notes()) > 0 {
 		r.res.violation("after fault %d, %v: a client was told what it must never be", len(r.res.Faults), f.Event)
 	}
@@ -311,16 +347,22 @@ func (r *run) inject(ctx context.Context, e Event) (time.Time, error) {
 	fault := r.faults[e.Fault]
 	limited, cancel := context.WithTimeout(ctx, injectLimit)
 	defer cancel()
+	r.health.harmed()
 	if err := fault.Inject(limited, r.cluster, e.Victims); err != nil {
 		return time.Time{}, err
 	}
+	r.health.injected(e)
 	if err := sleep(ctx, e.Hold); err != nil {
 		return time.Time{}, err
 	}
 	if err := fault.Prove(limited, r.cluster, e.Victims); err != nil {
 		return time.Time{}, err
 	}
-	return time.Now(), fault.Recover(limited, r.cluster, e.Victims)
+	r.health.harmed()
+	ended := time.Now()
+	err := fault.Recover(limited, r.cluster, e.Victims)
+	r.health.recovering(e)
+	return ended, err
 }
 
 func (r *run) totalAcked() (n int64) {
@@ -369,11 +411,9 @@ func (r *run) conclude() error {
 	for _, id := range everyone(r.opts.Brokers) {
 		logs = append(logs, r.cluster.Log(id))
 	}
-	lines, alarms, err := readLogs(logs)
+	lines, err := readLogs(logs, r.health.hygiene)
 	r.res.Log = lines
-	for _, a := range alarms {
-		r.res.violation("%s", a)
-	}
+	r.res.check(r.health.findings(), r.drained)
 	if r.res.Acked == 0 {
 		r.res.violation("nothing was acknowledged: the run shows nothing")
 	}
