@@ -181,13 +181,17 @@ func (l *load) answered(lane uint32, seq uint64, part int32, asked time.Time, fl
 		l.acked[part].Add(1)
 		return
 	}
-	outcome := verify.Unknown
+	l.ledger.Answered(lane, seq, outcomeOf(err), -1, -1)
+	l.note("producer %d message %d: %v", lane, seq, err)
+}
+
+// outcomeOf returns what is known of a publish that failed.
+func outcomeOf(err error) verify.Outcome {
 	var perr *client.PublishError
 	if errors.As(err, &perr) && perr.Outcome == client.NotAppended {
-		outcome = verify.NotAppended
+		return verify.NotAppended
 	}
-	l.ledger.Answered(lane, seq, outcome, -1, -1)
-	l.note("producer %d message %d: %v", lane, seq, err)
+	return verify.Unknown
 }
 
 // consume receives and acknowledges everything.

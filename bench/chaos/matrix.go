@@ -166,6 +166,11 @@ var Rows = []Row{
 		Doc:  "consumers are killed in the middle of a batch, join and leave, every few seconds",
 	},
 	{
+		Name: "churn", Matrix: "38", Fault: "churn", Target: Anyone, Steady: true, Hold: Span{3 * time.Second, 6 * time.Second},
+		Must: []Evidence{some("churn_topic_create"), some("churn_topic_delete"), some("churn_records_reads"), some("churn_records_answered_ok")},
+		Doc:  "topics are made, published to, read, deleted and made again under the same names, and a broker is killed meanwhile",
+	},
+	{
 		Name: "named-producer", Matrix: "33", Fault: "named", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
 		Must: []Evidence{some("named_kills"), some("named_zombie_fenced"), some("named_impostor_fenced")},
 		Doc:  "a named producer is killed and goes on in another process, beside zombies that send with the epoch that is over",

@@ -79,6 +79,7 @@ var makers = func() map[string]maker {
 		"journalflip": func(*Options, gear) Fault { return &journalFlip{} },
 		"throttle":    func(*Options, gear) Fault { return newThrottle() },
 		"oom":         func(*Options, gear) Fault { return newOOM() },
+		"churn":       func(o *Options, _ gear) Fault { return newChurning(o.Seed) },
 		"group":       func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
 		"named":       func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
 		"partkill": func(o *Options, g gear) Fault {
