@@ -20,6 +20,8 @@ const (
 	longestWait  = 4 * time.Second
 	// calmTime is how long the load goes on after the last fault: until everything has settled, and two windows more.
 	calmTime = settleTime + 2*livelyWindow
+	// levelSpan is how much time memory must be seen for until it is judged.
+	levelSpan = 2 * time.Minute
 	// statesEach is the time between two questions what the replicas hold.
 	statesEach = 250 * time.Millisecond
 )
@@ -28,7 +30,7 @@ const (
 const together = "all brokers together"
 
 // hygieneBounds are for all brokers together. The load is young when the baseline is taken: what retention lets a partition keep may
-// be open as a file later, and pools may have filled. What grows for longer than that shows in the timeline.
+// be open as a file later, and pools may have filled. What grows for longer than that is found by levelOf.
 func hygieneBounds(o *Options) verify.HygieneBounds {
 	segments := int64(o.Partitions) * (keepBytes/segmentBytes + 1)
 	return verify.HygieneBounds{
@@ -70,7 +72,7 @@ func (h *health) injected(e Event) {
 	for _, id := range e.Victims {
 		h.down[id] = true
 	}
-	h.stalled = h.stalled || rowOf(e.Row).Stalls
+	h.stalled = h.stalled || rowOf(e.Row).Stalls || e.Beside != ""
 	h.goOn()
 }
 
@@ -157,6 +159,24 @@ func (h *health) states(d *client.TopicDescription, before, after []cluster.Brok
 			})
 		}
 	}
+}
+
+// levelOf judges the memory of all brokers over the time in which all answer.
+func levelOf(timeline []observe.Sample, brokers int) verify.Findings {
+	var points []verify.Point
+	for _, s := range timeline {
+		sum, all := 0.0, len(s.Brokers) > 0
+		for _, b := range s.Brokers {
+			sum += float64(b.RSS)
+			all = all && b.Answers
+		}
+		if all {
+			points = append(points, verify.Point{At: duration(s.At * 1000), Value: sum})
+		}
+	}
+	return verify.Level("memory of "+together, points, verify.LevelBounds{
+		Warm: 0.2, Span: levelSpan, Growth: 0.1, Floor: float64(brokers) * (32 << 20),
+	})
 }
 
 // end judges what is left of the load's time. Nothing is demanded after it.

@@ -11,6 +11,7 @@ import (
 	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
+	"github.com/trunkline/trunkline/bench/verify/history"
 	"github.com/trunkline/trunkline/client"
 )
 
@@ -45,7 +46,10 @@ type load struct {
 	acked      []atomic.Int64   // by partition
 	delivered  [][]atomic.Int64 // by subscription and partition
 
-	books []books // by subscription
+	books     []*books // by subscription
+	positions *positions
+	ring      *history.Ring
+	alert     atomic.Bool // a promise was broken: the ring takes nothing more
 
 	clients   []*client.Client
 	producers []*client.Producer
@@ -63,7 +67,7 @@ const maxTrouble = 20
 
 // newLoad returns a load that has not begun.
 func newLoad(o *Options, h *health) *load {
-	return &load{
+	l := &load{
 		partitions: o.Partitions,
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),
@@ -71,9 +75,16 @@ func newLoad(o *Options, h *health) *load {
 		realTime:   verify.NewRealTime(o.Partitions),
 		acked:      make([]atomic.Int64, o.Partitions),
 		delivered:  make([][]atomic.Int64, o.Subscriptions),
-		books:      make([]books, o.Subscriptions),
-		live:       h.live, begun: h.begun,
+		live:       h.live,
+		begun:      h.begun,
+		positions:  newPositions(h.begun),
+		ring:       history.NewRing(o.Partitions, keptOps/o.Partitions),
 	}
+	for s := range o.Subscriptions {
+		l.delivered[s] = make([]atomic.Int64, o.Partitions)
+		l.books = append(l.books, newBooks(fmt.Sprintf("s%d", s), o.Partitions))
+	}
+	return l
 }
 
 // startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
@@ -86,13 +97,11 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 	open, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	for s := range l.delivered {
-		l.delivered[s] = make([]atomic.Int64, o.Partitions)
 		c, err := l.client(open, connect)
 		if err != nil {
 			return l, err
 		}
-		l.books[s].init(o.Partitions)
-		sub, err := c.Subscribe(open, topic, fmt.Sprintf("s%d", s), client.StartAt(client.Earliest()),
+		sub, err := c.Subscribe(open, topic, l.books[s].name, client.StartAt(client.Earliest()),
 			client.OnGap(func(g client.Gap) { l.note("subscription %d: %+v was removed before it was delivered", s, g) }),
 			client.OnRebalance(l.books[s].rebalanced))
 		if err != nil {
@@ -100,7 +109,7 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 		}
 		l.subs = append(l.subs, sub)
 		l.consumers.Go(func() { l.consume(subs, s, sub) })
-		l.consumers.Go(func() { l.books[s].commit(subs, sub) })
+		l.consumers.Go(func() { l.books[s].commit(subs, sub, l.positions, s) })
 	}
 	for range o.Producers {
 		c, err := l.client(open, connect)
@@ -174,6 +183,7 @@ func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
 func (l *load) answered(lane uint32, seq uint64, part int32, asked time.Time, floor verify.Floor, r client.Receipt, err error) {
 	now := time.Now()
 	l.pauses.Answered(part, now)
+	l.published(lane, seq, part, asked, now, r, err)
 	l.live.Answered(part, asked.Sub(l.begun), now.Sub(l.begun))
 	if err == nil {
 		l.ledger.Answered(lane, seq, verify.Acked, int32(r.Partition), int64(r.Offset))
@@ -219,9 +229,8 @@ func (l *load) take(s int, m *client.Message) {
 		return
 	}
 	part := int32(m.Partition)
-	if l.books[s].isCommitted(m) {
-		l.note("subscription %d partition %d offset %d: delivered after its acknowledgement was committed", s, part, m.Offset)
-	}
+	l.books[s].delivered(m)
+	l.received(s, id, part, int64(m.Offset))
 	l.ledger.Delivered(s, verify.Arrival{Producer: id.Producer, Seq: id.Seq, Partition: part, Offset: int64(m.Offset)})
 	l.trail.Delivered(part, uint64(m.Offset), id)
 	l.delivered[s][part].Add(1)
@@ -252,6 +261,18 @@ func (l *load) lostTurns() (n int) {
 		n += l.books[s].lostTurns()
 	}
 	return n
+}
+
+// turns returns what was found of the turns of all subscriptions.
+func (l *load) turns() (sum verify.Findings) {
+	for _, b := range l.books {
+		f := b.turns.Findings()
+		sum.Checked, sum.Broken = sum.Checked+f.Checked, sum.Broken+f.Broken
+		for _, e := range f.Examples {
+			sum.Examples = append(sum.Examples, "subscription "+b.name+": "+e)
+		}
+	}
+	return sum
 }
 
 func (l *load) note(format string, args ...any) {

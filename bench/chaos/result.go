@@ -63,6 +63,8 @@ type Result struct {
 	Log        []LogLine                  `json:"log"`
 	Violations []string                   `json:"violations"`
 	Observed   observe.Report             `json:"observed"`
+
+	byRow map[string]map[string]int64 // what was counted from the beginning of each fault of a row to that of the next fault
 }
 
 // OK reports whether every promise held.
@@ -92,9 +94,25 @@ func (r *Result) count(t verify.Tally, trail verify.Report, drained bool) {
 	}
 }
 
+// see adds what was counted to a row.
+func (r *Result) see(row string, counts map[string]int64) {
+	if r.byRow == nil {
+		r.byRow = map[string]map[string]int64{}
+	}
+	if r.byRow[row] == nil {
+		r.byRow[row] = map[string]int64{}
+	}
+	for name, n := range counts {
+		r.byRow[row][name] += n
+	}
+}
+
 // check takes over what checkers have found. One that has judged nothing in a whole run shows nothing, and is a violation too.
 func (r *Result) check(all map[string]verify.Findings, whole bool) {
-	r.Checks = all
+	if r.Checks == nil {
+		r.Checks = map[string]verify.Findings{}
+	}
+	maps.Copy(r.Checks, all)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		f := all[name]
 		for _, e := range f.Examples {
@@ -138,7 +156,7 @@ func (r *Result) Print(w io.Writer) error {
 		if f.Restart > 0 {
 			back = fmt.Sprintf("%.0f ms\t%.0f ms\t%.0f ms", f.Pause, f.Restart, f.CatchUp)
 		}
-		fmt.Fprintf(t, "%d\t%.1f s\t%s of %s\t%d\t%s\n", i+1, f.At, f.Row, f.whom(), f.Acked, back)
+		fmt.Fprintf(t, "%d\t%.1f s\t%s of %s\t%d\t%s\n", i+1, f.At, f.name(), f.whom(), f.Acked, back)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -154,7 +172,7 @@ func (r *Result) Print(w io.Writer) error {
 	}
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "row %s (%s, %s): %d times, publish pause p50 %.0f ms, p99 %.0f ms, max %.0f ms%s\n",
-			row.Name, row.Matrix, row.Doc, row.Faults, row.Pause.P50, row.Pause.P99, row.Pause.Max, row.seen(r.Counts))
+			row.Name, row.Matrix, row.Doc, row.Faults, row.Pause.P50, row.Pause.P99, row.Pause.Max, row.seen())
 	}
 	fmt.Fprintf(w, "%d faults on %d brokers in %.0f s: %d messages acknowledged, %d delivered, %d read back from replicas, %d bytes of %d partitions equal on all\n",
 		len(r.Faults), r.Brokers, r.Seconds, r.Acked, r.Got, r.ReadBack, r.Compared.Bytes, r.Compared.Partitions)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trunkline/trunkline/bench/cluster"
 	"github.com/trunkline/trunkline/bench/observe"
+	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/client"
 )
 
@@ -44,6 +45,7 @@ type run struct {
 	health  *health
 	begin   time.Time // of the first event's healthy time
 	before  map[string]int64
+	mark    map[string]int64 // what was counted when the last fault began
 	res     *Result
 	start   time.Time
 	drained bool // everything that is ever delivered has been
@@ -58,7 +60,7 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 		return nil, err
 	}
 	r := &run{opts: opts, faults: map[string]Fault{}, start: time.Now()}
-	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Seed)
+	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Pairs, opts.Seed)
 	r.gear = gear{rack: &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}, network: &network{}, fronts: &fronts{seed: opts.Seed}}
 	r.health = newHealth(&r.opts, r.start)
 	r.res = &Result{Seed: opts.Seed, Replay: opts.Replay()}
@@ -123,6 +125,12 @@ func (r *run) phases(ctx context.Context) error {
 	beside, stop := context.WithCancel(ctx)
 	var watchers sync.WaitGroup
 	watchers.Go(func() { r.progress(beside) })
+	watchers.Go(func() { r.load.watch(beside) })
+	watchers.Go(func() {
+		r.load.positions.ask(beside, subscribers+r.opts.Subscriptions, func(ctx context.Context) ([]client.SubscriptionState, error) {
+			return r.admin.Admin().Subscriptions(ctx, topic)
+		})
+	})
 	watchers.Go(func() { r.health.follow(beside, r.cluster.Brokers, r.describe) })
 	err := r.injectAll(ctx)
 	if err == nil && r.res.OK() {
@@ -244,6 +252,7 @@ func (r *run) connect(ctx context.Context) (*client.Client, error) {
 func (r *run) injectAll(ctx context.Context) error {
 	begin := time.Now()
 	r.begin, r.before = begin, r.watch.Totals()
+	r.mark = r.totals()
 	r.health.whole()
 	var ended time.Time // of the last fault: its victims were started or let go
 	acked := int64(0)
@@ -273,6 +282,7 @@ func (r *run) injectAll(ctx context.Context) error {
 		if err := r.aim(ctx, &e); err != nil {
 			return fmt.Errorf("fault %d, %v: %w", i+1, e, err)
 		}
+		r.seen()
 		f := Injected{Event: e, at: time.Now(), At: time.Since(begin).Seconds(), Acked: r.totalAcked() - acked}
 		acked += f.Acked
 		var err error
@@ -336,18 +346,24 @@ func (r *run) recovered(ctx context.Context, f *Injected, started time.Time) boo
 	r.say("fault %d of %d: %v: publish pause %.0f ms, restart %.0f ms, catch-up %.0f ms", len(r.res.Faults), r.opts.Count, f.Event,
 		f.Pause, f.Restart, f.CatchUp)
 	r.health.whole()
-	if len(r.load.notes()) > 0 {
-		r.res.violation("after fault %d, %v: a client was told what it must never be", len(r.res.Faults), f.Event)
+	if r.load.alert.Load() {
+		r.res.violation("after fault %d, %v: a promise to clients was broken, see below", len(r.res.Faults), f.Event)
 	}
 	return r.res.OK()
 }
 
 // inject takes the victims out, proves it and starts them again. It returns when they were started.
 func (r *run) inject(ctx context.Context, e Event) (time.Time, error) {
-	fault := r.faults[e.Fault]
+	fault, around := r.faults[e.Fault], Fault(none{})
+	if e.Beside != "" {
+		around = r.faults[rowOf(e.Beside).Fault]
+	}
 	limited, cancel := context.WithTimeout(ctx, injectLimit)
 	defer cancel()
 	r.health.harmed()
+	if err := around.Inject(limited, r.cluster, nil); err != nil {
+		return time.Time{}, err
+	}
 	if err := fault.Inject(limited, r.cluster, e.Victims); err != nil {
 		return time.Time{}, err
 	}
@@ -361,8 +377,38 @@ func (r *run) inject(ctx context.Context, e Event) (time.Time, error) {
 	r.health.harmed()
 	ended := time.Now()
 	err := fault.Recover(limited, r.cluster, e.Victims)
+	if err == nil && e.Beside != "" {
+		err = r.takeBack(limited, around, e.Victims)
+	}
 	r.health.recovering(e)
 	return ended, err
+}
+
+// takeBack ends a fault beside which another one came, when its victims say that they are ready.
+func (r *run) takeBack(ctx context.Context, around Fault, victims []int) error {
+	if err := each(victims, func(id int) error { return r.cluster.WaitReady(ctx, id) }); err != nil {
+		return err
+	}
+	if err := around.Prove(ctx, r.cluster, nil); err != nil {
+		return err
+	}
+	return around.Recover(ctx, r.cluster, nil)
+}
+
+// totals returns all counters: those of faults and load, and those of the brokers.
+func (r *run) totals() map[string]int64 {
+	all := r.watch.Totals()
+	maps.Copy(all, r.counts())
+	return all
+}
+
+// seen counts what has happened since the last fault began as that fault's.
+func (r *run) seen() {
+	now := r.totals()
+	if n := len(r.res.Faults); n > 0 {
+		r.res.see(r.res.Faults[n-1].Row, observe.Since(now, r.mark))
+	}
+	r.mark = now
 }
 
 func (r *run) totalAcked() (n int64) {
@@ -389,6 +435,7 @@ func (r *run) check(ctx context.Context) error {
 
 // conclude writes the result down.
 func (r *run) conclude() error {
+	r.seen()
 	r.res.LostTurns = r.load.lostTurns()
 	r.res.Observed = r.watch.Report(r.begin, r.load.pauses.Longer(observedPause, observedPauses))
 	r.res.Observed.Totals = observe.Since(r.res.Observed.Totals, r.before)
@@ -413,12 +460,20 @@ func (r *run) conclude() error {
 	}
 	lines, err := readLogs(logs, r.health.hygiene)
 	r.res.Log = lines
+	r.load.positions.end()
 	r.res.check(r.health.findings(), r.drained)
+	r.res.check(map[string]verify.Findings{"turns": r.load.turns(), "positions": r.load.positions.findings()}, r.drained)
+	if level := levelOf(r.res.Observed.Timeline, r.opts.Brokers); level.Checked > 0 {
+		r.res.check(map[string]verify.Findings{"memory": level}, false)
+	}
 	if r.res.Acked == 0 {
 		r.res.violation("nothing was acknowledged: the run shows nothing")
 	}
 	r.res.Seconds = time.Since(r.start).Seconds()
 	r.res.summarise(r.opts.Slack)
+	if !r.res.OK() {
+		err = errors.Join(err, r.leave())
+	}
 	return errors.Join(err, writeJSON(r.dir, "result.json", r.res))
 }
 
