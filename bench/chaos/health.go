@@ -18,8 +18,8 @@ const (
 	// livelyWindow is how long a partition may answer nothing after that, and longestWait a single request.
 	livelyWindow = 2 * time.Second
 	longestWait  = 4 * time.Second
-	// calmTime is how long the load goes on after the last fault: until everything has settled, and two windows more.
-	calmTime = settleTime + 2*livelyWindow
+	// calmSlack bounds how far Options.Slack makes the calm longer.
+	calmSlack = 2
 	// levelSpan is how much time memory must be seen for until it is judged.
 	levelSpan = 2 * time.Minute
 	// statesEach is the time between two questions what the replicas hold.
@@ -56,13 +56,15 @@ func newHealth(o *Options, begun time.Time) *health {
 	return &health{
 		begun: begun, brokers: o.Brokers, down: map[int]bool{}, hygiene: verify.NewHygiene(hygieneBounds(o)), progress: verify.NewProgress(),
 		live: verify.NewLiveness(o.Partitions, verify.LivenessBounds{
-			Settle: slack(settleTime), Window: slack(livelyWindow), Least: 1, Oldest: slack(longestWait),
+			Settle: slack(settleTime), Window: livelyWindow, Least: 1, Oldest: slack(longestWait),
 		}),
 	}
 }
 
-// calm is how long the load must go on after the last fault for liveness to be judged.
-func (o *Options) calm() time.Duration { return time.Duration(float64(calmTime) * o.Slack) }
+// calm is how long the load goes on after the last fault: until everything has settled, and two windows more.
+func (o *Options) calm() time.Duration {
+	return time.Duration(float64(settleTime)*min(o.Slack, calmSlack)) + 2*livelyWindow
+}
 
 // harmed notes that a fault is about to begin or to be taken back.
 func (h *health) harmed() { h.live.Harmed(time.Since(h.begun)) }
