@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
 	"github.com/trunkline/trunkline/bench/observe"
-	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/client"
 )
 
@@ -150,59 +147,6 @@ func (r *run) phases(ctx context.Context) error {
 	return errors.Join(err, r.conclude())
 }
 
-// bringUp sets the faults up, starts brokers and load, and warms up.
-func (r *run) bringUp(ctx context.Context) error {
-	dir := filepath.Join(r.dir, "cluster")
-	spec := cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Config: r.opts.brokerConfig(), Tied: true}
-	for _, f := range r.faults {
-		if err := f.Setup(ctx, dir, r.opts.Brokers); err != nil {
-			return err
-		}
-		if s, ok := f.(shaper); ok {
-			if err := s.Shape(&spec); err != nil {
-				return err
-			}
-		}
-	}
-	up, cancel := context.WithTimeout(ctx, upLimit)
-	defer cancel()
-	var err error
-	if r.cluster, err = cluster.Up(up, spec); err != nil {
-		return err
-	}
-	if r.admin, err = r.connect(up); err != nil {
-		return err
-	}
-	wanted := client.TopicSpec{Partitions: r.opts.Partitions, Replicas: r.opts.Brokers}
-	wanted.RetentionBytes = keepBytes
-	if _, err := r.admin.Admin().CreateTopic(up, topic, wanted); err != nil {
-		return err
-	}
-	if err := r.awaitTopic(up); err != nil {
-		return err
-	}
-	if r.load, err = startLoad(ctx, r.connect, &r.opts, r.health); err != nil {
-		return err
-	}
-	var admin []string
-	for _, b := range r.cluster.Brokers() {
-		admin = append(admin, b.Admin)
-	}
-	r.watch = observe.Start(ctx, observe.Config{Admin: admin, Acked: r.totalAcked, Delivered: r.load.totalDelivered})
-	return r.warm(ctx)
-}
-
-// warm lets the load run, and takes down what the brokers hold meanwhile.
-func (r *run) warm(ctx context.Context) error {
-	for end := time.Now().Add(warmUp); time.Now().Before(end); {
-		if err := sleep(ctx, observe.Interval); err != nil {
-			return err
-		}
-		r.health.baseline(r.watch.Vitals())
-	}
-	return nil
-}
-
 // calm lets the load go on after the faults, and judges the brokers as a system.
 func (r *run) calm(ctx context.Context) error {
 	begun := time.Now()
@@ -218,34 +162,6 @@ func (r *run) calm(ctx context.Context) error {
 	r.health.after(seen)
 	r.allRun(len(r.res.Faults) + 1)
 	return nil
-}
-
-// awaitTopic waits until every broker knows the topic: each client of the load begins at another one.
-func (r *run) awaitTopic(ctx context.Context) error {
-	for {
-		d, err := r.describe(ctx)
-		if err == nil {
-			err = allAnswer(d)
-		}
-		if err == nil {
-			return nil
-		}
-		if sleep(ctx, recoverPoll) != nil {
-			return fmt.Errorf("topic %s: %w", topic, err)
-		}
-	}
-}
-
-func (r *run) connect(ctx context.Context) (*client.Client, error) {
-	cf, err := client.LoadContext(r.cluster.Context())
-	if err != nil {
-		return nil, err
-	}
-	opts, err := cf.Options()
-	if err != nil {
-		return nil, err
-	}
-	return client.Connect(ctx, cf.Brokers, append(opts, client.WithName("trunkline-chaos"))...)
 }
 
 // injectAll follows the schedule. A broker that does not come back is a violation and ends it.
@@ -395,22 +311,6 @@ func (r *run) takeBack(ctx context.Context, around Fault, victims []int) error {
 	return around.Recover(ctx, r.cluster, nil)
 }
 
-// totals returns all counters: those of faults and load, and those of the brokers.
-func (r *run) totals() map[string]int64 {
-	all := r.watch.Totals()
-	maps.Copy(all, r.counts())
-	return all
-}
-
-// seen counts what has happened since the last fault began as that fault's.
-func (r *run) seen() {
-	now := r.totals()
-	if n := len(r.res.Faults); n > 0 {
-		r.res.see(r.res.Faults[n-1].Row, observe.Since(now, r.mark))
-	}
-	r.mark = now
-}
-
 func (r *run) totalAcked() (n int64) {
 	for _, c := range r.load.counts() {
 		n += c
@@ -431,73 +331,6 @@ func (r *run) check(ctx context.Context) error {
 		return err
 	}
 	return r.compare(ctx)
-}
-
-// conclude writes the result down.
-func (r *run) conclude() error {
-	r.seen()
-	r.res.LostTurns = r.load.lostTurns()
-	r.res.Observed = r.watch.Report(r.begin, r.load.pauses.Longer(observedPause, observedPauses))
-	r.res.Observed.Totals = observe.Since(r.res.Observed.Totals, r.before)
-	r.res.Counts = r.counts()
-	maps.Copy(r.res.Counts, r.res.Observed.Totals)
-	r.res.count(r.load.ledger.Tally(), r.load.trail.Report(), r.drained)
-	for _, n := range r.load.notes() {
-		r.res.violation("%s", n)
-	}
-	r.res.RealTime = r.load.realTime.Findings()
-	for _, e := range r.res.RealTime.Examples {
-		r.res.violation("real time: %s", e)
-	}
-	for _, f := range r.faults {
-		if j, ok := f.(judge); ok {
-			r.res.Violations = append(r.res.Violations, j.Violations()...)
-		}
-	}
-	var logs []string
-	for _, id := range everyone(r.opts.Brokers) {
-		logs = append(logs, r.cluster.Log(id))
-	}
-	lines, err := readLogs(logs, r.health.hygiene)
-	r.res.Log = lines
-	r.load.positions.end()
-	r.res.check(r.health.findings(), r.drained)
-	r.res.check(map[string]verify.Findings{"turns": r.load.turns(), "positions": r.load.positions.findings()}, r.drained)
-	if level := levelOf(r.res.Observed.Timeline, r.opts.Brokers); level.Checked > 0 {
-		r.res.check(map[string]verify.Findings{"memory": level}, false)
-	}
-	if r.res.Acked == 0 {
-		r.res.violation("nothing was acknowledged: the run shows nothing")
-	}
-	r.res.Seconds = time.Since(r.start).Seconds()
-	r.res.summarise(r.opts.Slack)
-	if !r.res.OK() {
-		err = errors.Join(err, r.leave())
-	}
-	return errors.Join(err, writeJSON(r.dir, "result.json", r.res))
-}
-
-// counts returns what the faults and the load have counted.
-func (r *run) counts() map[string]int64 {
-	all := map[string]int64{"lost_turns": int64(r.load.lostTurns())}
-	for _, f := range r.faults {
-		if c, ok := f.(counter); ok {
-			for name, n := range c.Counts() {
-				all[name] += n
-			}
-		}
-	}
-	return all
-}
-
-// progress says how the load goes until ctx ends.
-func (r *run) progress(ctx context.Context) {
-	last := int64(0)
-	for sleep(ctx, sayEvery) == nil {
-		t := r.load.ledger.Tally()
-		r.say("acked %d (%.0f/s), delivered %d, waiting %d", t.Acked, float64(t.Acked-last)/sayEvery.Seconds(), t.Delivered, t.Sent-t.Acked)
-		last = t.Acked
-	}
 }
 
 // cleanUp ends clients and brokers, unmounts everything and, unless it is to be kept, removes it.
