@@ -108,7 +108,7 @@ func TestFirstViolationIsNoticed(t *testing.T) {
 func positionGoesBack(p *positions) {
 	at := time.Now()
 	p.committed(0, "s0", 0, 70, at, at.Add(time.Millisecond))
-	later := at.Add(leaderDoubt + time.Second)
+	later := at.Add(positionsWithin + time.Second)
 	p.told(9, []client.SubscriptionState{{Subscription: "s0", Cursor: 60}}, later, later.Add(time.Millisecond))
 }
 

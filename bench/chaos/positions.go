@@ -17,6 +17,8 @@ const (
 	positionsEach = time.Second
 	// positionsPerKey is how many operations on one subscription's position of a partition are searched at a time.
 	positionsPerKey = 1500
+	// positionsWithin is how old an answer may be: one that was asked of a leader which is stopped is given when it goes on.
+	positionsWithin = 5 * time.Second
 )
 
 // positions judge what subscriptions have committed (I12): consumers tell of their commits, and leaders are asked. What a key has
@@ -62,7 +64,7 @@ func (p *positions) add(o history.Op, asked, answered time.Time) {
 
 // judge searches the operations of one key. p.mu is held.
 func (p *positions) judge(ops []history.Op) {
-	r, err := linear.Positions(ops, linear.Options{Stale: leaderDoubt})
+	r, err := linear.Positions(ops, linear.Options{Stale: positionsWithin})
 	if err != nil {
 		r.Undecided = append(r.Undecided, err.Error())
 	}
