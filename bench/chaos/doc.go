@@ -32,7 +32,8 @@
 // A checker that has judged nothing in a whole run is a violation too, since it shows nothing.
 //
 // In a run of several rows each is judged by what was counted from the beginning of each of its faults to that of the next fault. What a
-// row says must never happen is judged where it is alone: it may be an after-effect of another row's fault. Pauses of faults that came
+// row says must never happen is judged where it is alone, as it may be an after-effect of another row's fault; so is what only some
+// of its faults show. Pauses of faults that came
 // beside another one are reported and have no limit.
 //
 // Retention removes records while the run lasts. It bounds the disk and not the checks: everything is checked as it is

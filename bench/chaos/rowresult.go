@@ -48,7 +48,7 @@ func (r *Result) judgeRows(slack float64) {
 }
 
 // judgeRow judges the pauses of a row's faults, apart from those that came beside another one, and its evidence. In a run that mixes
-// rows, what must not happen is not judged: it may be an after-effect of another row's fault.
+// rows, what must not happen is not judged, as it may be an after-effect of another row's fault, nor what not every fault shows.
 func (r *Result) judgeRow(row *Row, mixed bool, slack float64) RowResult {
 	out := RowResult{Name: row.Name, Matrix: row.Matrix, Doc: row.Doc, Seen: map[string]int64{}}
 	var pauses []time.Duration
@@ -79,11 +79,11 @@ func (r *Result) judgeRow(row *Row, mixed bool, slack float64) RowResult {
 		}
 	}
 	for _, m := range row.Must {
+		if mixed && m.PerFault < 1 {
+			continue
+		}
 		if mixed {
 			m.Most = -1
-		}
-		if m.PerFault == 0 && m.Most < 0 {
-			continue
 		}
 		out.Must = append(out.Must, m)
 		least := int64(math.Ceil(m.PerFault * float64(out.Faults)))
