@@ -72,7 +72,8 @@ type ReplicaState struct {
 	Start   protocol.Offset
 	Next    protocol.Offset
 	Bytes   uint64
-	Applied uint64
+	Applied uint64         // Raft index
+	Epoch   protocol.Epoch // newest leader epoch that it has applied; read before the offsets
 }
 
 // SubscriptionState is the cursor of a subscription on one partition.

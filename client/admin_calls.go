@@ -220,7 +220,7 @@ func describe(p TopicPartition, answers map[protocol.BrokerID]answer) PartitionD
 		if err != nil {
 			r.Err = err
 		} else {
-			r.Leading, r.Start, r.Next, r.Bytes, r.Applied = s.Leading, s.Start, s.Next, s.Bytes, s.Applied
+			r.Leading, r.Start, r.Next, r.Bytes, r.Applied, r.Epoch = s.Leading, s.Start, s.Next, s.Bytes, s.Applied, s.Epoch
 		}
 		// The leader's offsets count; without an answer from it, those of the replica that is ahead.
 		if err == nil && (b == p.Leader || (answers[p.Leader].err != nil && r.Next >= d.Next)) {

@@ -18,7 +18,8 @@ import (
 // under whatever activation it gets next. Guarded by consumer.mu.
 type turn struct {
 	f          *feed
-	activation protocol.Activation
+	assigned   protocol.Activation // that Rebalance told; never changes
+	activation protocol.Activation // of the newest stream
 	win        inbox.Window
 	committed  protocol.Offset // the broker's cursor
 	ended      bool            // acknowledgements are dropped

@@ -241,7 +241,7 @@ func (f *feed) activated(m *wire.Activate) {
 		f.last = nil
 	}
 	if f.turn == nil {
-		f.turn = &turn{f: f}
+		f.turn = &turn{f: f, assigned: m.Activation}
 		f.turn.win.Reset(m.From)
 		f.rebalanced(Rebalance{
 			Kind: Assigned, Partition: f.partition, Activation: m.Activation, From: m.From,

@@ -54,6 +54,15 @@ type Message struct {
 	turn *turn // the activation it was delivered under; nil from a Reader
 }
 
+// Activation returns the one that Rebalance told when the consumer was assigned the message's partition: a message of another one was
+// handed out before the partition went away and came back. It is 0 from a Reader.
+func (m *Message) Activation() protocol.Activation {
+	if m.turn == nil {
+		return 0
+	}
+	return m.turn.assigned
+}
+
 // Compression is how a producer compresses its batches. Brokers keep batches as they are.
 type Compression uint8
 

@@ -7,13 +7,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/bench/observe"
+	"github.com/trunkline/trunkline/bench/verify"
 )
 
 func TestPlanFollowsFromTheSeed(t *testing.T) {
 	rows := rowNames()
-	plan := Plan(rows, 400, 3, 8, 7)
-	require.Equal(t, plan, Plan(rows, 400, 3, 8, 7))
-	require.NotEqual(t, plan, Plan(rows, 400, 3, 8, 8))
+	plan := Plan(rows, 400, 3, 8, false, 7)
+	require.Equal(t, plan, Plan(rows, 400, 3, 8, false, 7))
+	require.NotEqual(t, plan, Plan(rows, 400, 3, 8, false, 8))
 	seen := map[string]int{}
 	again := 0
 	for i, e := range plan {
@@ -36,6 +39,61 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 	require.Less(t, again, 200)
 }
 
+func TestEverythingIsWhatCanBeMixed(t *testing.T) {
+	o := Options{Rows: []string{"everything"}}.WithDefaults()
+	require.NoError(t, o.validate())
+	require.True(t, o.Pairs)
+	require.Contains(t, o.Replay(), "--pairs")
+	for _, name := range []string{"leader", "powercut-all", "group-storm", "churn", "client-loss-20", "slow-fsync"} {
+		require.Contains(t, o.Rows, name)
+	}
+	require.NotContains(t, o.Rows, "partition-leader")
+	require.NotContains(t, o.Rows, "sigkill-rush")
+	require.NotContains(t, o.Rows, "panic-leader")
+	pairs := map[string]bool{}
+	for _, e := range Plan(o.Rows, 2000, 3, 8, true, 7) {
+		if e.Beside == "" {
+			continue
+		}
+		pairs[e.Beside] = true
+		require.False(t, e.Again)
+		require.NotEqual(t, Nobody, e.Target)
+		require.False(t, isFronted(e.Fault), "proxies have one setting at a time")
+		require.Equal(t, Nobody, rowOf(e.Beside).Target)
+	}
+	require.Greater(t, len(pairs), 4)
+}
+
+func TestMixedRowsAreJudgedByWhatTheyShow(t *testing.T) {
+	r := &Result{Faults: []Injected{{Event: Event{Row: "none"}, Restart: 1}, {Event: Event{Row: "stop-leader", Beside: "raft-rate"}, Pause: 9000, Restart: 1}}}
+	r.see("none", map[string]int64{"takeovers": 3})                             // of what came before it
+	r.Faults = append(r.Faults, Injected{Event: Event{Row: "lag"}, Restart: 1}) // one of two shows something
+	r.judgeRows(1)
+	require.Len(t, r.Violations, 1, "%v", r.Violations)
+	require.Contains(t, r.Violations[0], "row stop-leader: stopped was seen 0 times")
+	alone := &Result{Faults: r.Faults[:1]}
+	alone.see("none", map[string]int64{"takeovers": 3})
+	alone.judgeRows(1)
+	require.Len(t, alone.Violations, 1, "it may not happen where nothing else does")
+}
+
+func TestMemoryThatGrowsIsFound(t *testing.T) {
+	series := func(grow int64) (line []observe.Sample) {
+		for i := range int64(1200) {
+			b := observe.State{Answers: i%10 != 0, RSS: 300<<20 + i*grow}
+			line = append(line, observe.Sample{At: float64(i) / 4, Brokers: []observe.State{b, {Answers: true, RSS: 100 << 20}}})
+		}
+		return line
+	}
+	flat, leak := levelOf(series(0), 2), levelOf(series(200<<10), 2)
+	require.True(t, flat.OK())
+	require.EqualValues(t, 1, flat.Checked)
+	require.False(t, leak.OK())
+	r := &Result{}
+	r.check(map[string]verify.Findings{"memory": leak}, false)
+	require.Contains(t, r.Violations[0], "memory of all brokers together grows")
+}
+
 func TestRowsAreWhole(t *testing.T) {
 	for _, r := range Rows {
 		require.Contains(t, makers, r.Fault, r.Name)
@@ -47,7 +105,10 @@ func TestRowsAreWhole(t *testing.T) {
 
 func TestRowIsJudgedByItsLimitsAndEvidence(t *testing.T) {
 	result := func(pause float64, stopped int64) *Result {
-		r := &Result{Counts: map[string]int64{"stopped": stopped}}
+		r := &Result{}
+		r.see("stop-leader", map[string]int64{"stopped": stopped - 1})
+		r.see("leader", map[string]int64{"stopped": 7})
+		r.see("stop-leader", map[string]int64{"stopped": 1})
 		for range 2 {
 			r.Faults = append(r.Faults, Injected{Event: Event{Row: "stop-leader"}, Pause: pause, Restart: 1})
 		}
@@ -73,6 +134,7 @@ func TestRowIsJudgedByItsLimitsAndEvidence(t *testing.T) {
 func TestOptionsThatMakeNoSense(t *testing.T) {
 	for want, o := range map[string]Options{
 		"no row":      {Rows: []string{"earthquake"}},
+		"use --each":  {Rows: []string{"partition-leader", "silent"}},
 		"--count":     {Count: -1},
 		"--brokers":   {Brokers: 2},
 		"--producers": {Producers: 1000},
@@ -91,11 +153,12 @@ time=3 level=WARN msg="peer 4 is down" peer=2
 time=4 level=ERROR msg=bad
 panic: no
 `), 0o600))
-	lines, alarms, err := readLogs([]string{path})
+	h := verify.NewHygiene(hygieneBounds(&Options{}))
+	lines, err := readLogs([]string{path}, h)
 	require.NoError(t, err)
 	require.Equal(t, []LogLine{{"WARN", "peer N is down", 2}, {"ERROR", "bad", 1}}, lines)
-	require.Len(t, alarms, 1)
-	require.Contains(t, alarms[0], "panic: no")
+	require.EqualValues(t, 1, h.Findings().Broken)
+	require.Contains(t, h.Findings().Examples[0], "panic: no")
 }
 
 // mountIn mounts a small disk whose image lies in images.

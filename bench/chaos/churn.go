@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/bench/verify/history"
 	"github.com/trunkline/trunkline/bench/verify/linear"
@@ -19,7 +20,8 @@ import (
 const (
 	churners    = 3 // workers, each with a client of its own
 	churnNames  = 4
-	churnPause  = 500 * time.Millisecond // between two operations of a worker, on average
+	churnBatch  = 16                     // records that are published at a time
+	churnPause  = 200 * time.Millisecond // between two operations of a worker, on average
 	churnLimit  = 10 * time.Second       // for one operation
 	churnPerKey = 1500                   // operations on one name; then another name takes its turn
 	// imagesWithin is how far a client's image of the metadata may be behind.
@@ -33,32 +35,48 @@ type metadata interface {
 	DescribeTopic(context.Context, string) (*client.TopicDescription, error)
 }
 
-// churn creates, deletes and describes topics of few names beside the load, through several clients, and records what it is told.
-// Topics have one partition and are empty.
+// churner is what a worker needs of a client.
+type churner interface {
+	metadata
+	// Publish publishes values in their order to what the name means now: opened is called when that is fixed, and answered for each
+	// value. It returns when all are answered.
+	Publish(ctx context.Context, name string, values [][]byte, opened func(), answered func(i int, r client.Receipt, err error)) error
+	// Read reads what the name means now from its first record to its end.
+	Read(ctx context.Context, name string, each func(*client.Message)) error
+}
+
+// churn creates, deletes and describes topics of few names beside the load, publishes into them and reads them, through several
+// clients, and records what it is told. Topics have one partition.
 //
-// Goroutines: one a worker. Memory: 128 bytes an operation, of which there are about churners/churnPause. Every operation ends
-// after churnLimit; without an answer it is unknown. It ends with its context, or by stop.
+// Goroutines: one a worker. Memory: 128 bytes an operation, of which there are about churners/churnPause, and what incarnations say.
+// Every operation ends after churnLimit; without an answer it is unknown. It ends with its context, or by stop.
 type churn struct {
 	start    time.Time
+	prefix   string // of the names
 	replicas int
+	records  *incarnations
 	ids      *verify.Identities
 	cancel   context.CancelFunc
 	workers  sync.WaitGroup
 
+	seqs []uint64 // by worker: its next record; each belongs to its worker
+
 	mu   sync.Mutex
-	ops  []history.Op   // guarded by mu
-	uses map[string]int // operations by name, guarded by mu
-	gens [churnNames]int
+	ops  []history.Op    // guarded by mu
+	uses map[string]int  // operations by name, guarded by mu
+	gens [churnNames]int // guarded by mu
 }
 
-// startChurn begins. Each of the admins belongs to one worker; start is when the run began.
-func startChurn(ctx context.Context, admins []metadata, replicas int, seed uint64, start time.Time) *churn {
-	c := &churn{start: start, replicas: replicas, ids: verify.NewIdentities(), uses: map[string]int{}}
-	ctx, c.cancel = context.WithCancel(ctx)
-	for w, m := range admins {
+// startChurn begins. Each of the clients belongs to one worker; start is when the run began. Nobody else uses names with the prefix,
+// nor has before; ids are those of the whole run.
+func startChurn(ctx context.Context, clients []churner, prefix string, replicas int, seed uint64, start time.Time, ids *verify.Identities) *churn {
+	c := &churn{start: start, prefix: prefix, replicas: replicas, ids: ids, records: newIncarnations(), uses: map[string]int{}, seqs: make([]uint64, churners)}
+	going, cancel := context.WithCancel(ctx)
+	c.cancel = cancel
+	for w, m := range clients {
 		random := rand.New(rand.NewPCG(seed, uint64(w)))
 		c.workers.Go(func() {
-			for sleep(ctx, time.Duration(random.Int64N(int64(2*churnPause)))) == nil {
+			for sleep(going, time.Duration(random.Int64N(int64(2*churnPause)))) == nil {
 				c.step(ctx, m, w, random)
 			}
 		})
@@ -66,7 +84,7 @@ func startChurn(ctx context.Context, admins []metadata, replicas int, seed uint6
 	return c
 }
 
-// stop ends the workers. An operation that is under way is recorded as unknown.
+// stop ends the workers, each after the operation that it is about.
 func (c *churn) stop() {
 	c.cancel()
 	c.workers.Wait()
@@ -95,7 +113,7 @@ func (c *churn) history() []history.Op {
 	return slices.Clone(c.ops)
 }
 
-// judge returns what is wrong with the answers, and counts of the operations that took effect, by kind. It may search for a
+// judge returns what is wrong with the answers and with the records, and counts of the operations that took effect, by kind. It may search for a
 // minute a name, see package linear.
 func (c *churn) judge() (violations []string, counts map[string]int64, err error) {
 	ops := c.history()
@@ -115,19 +133,26 @@ func (c *churn) judge() (violations []string, counts map[string]int64, err error
 	for _, u := range r.Undecided {
 		violations = append(violations, "metadata: not decided in time: "+u)
 	}
-	return append(violations, c.ids.Findings().Examples...), counts, nil
+	for name, n := range c.records.counted() {
+		counts["records_"+name] = n
+	}
+	return append(violations, c.records.verdict()...), counts, nil
 }
 
-// step does one operation, or a description and a deletion of what it found.
-func (c *churn) step(ctx context.Context, m metadata, w int, random *rand.Rand) {
+// step does one operation, or a description and a deletion, or a publish or a reading of what it found.
+func (c *churn) step(ctx context.Context, m churner, w int, random *rand.Rand) {
 	ctx, cancel := context.WithTimeout(ctx, churnLimit)
 	defer cancel()
 	name := c.name(random.IntN(churnNames))
-	switch random.IntN(3) {
+	switch random.IntN(6) {
 	case 0:
 		c.create(ctx, m, w, name)
 	case 1:
 		c.describe(ctx, m, w, name)
+	case 2, 3:
+		c.publish(ctx, m, w, name)
+	case 4:
+		c.read(ctx, m, w, name)
 	default:
 		// The client deletes the identity that it knows, which is this one or a later one.
 		if id := c.describe(ctx, m, w, name); id != 0 {
@@ -140,11 +165,11 @@ func (c *churn) step(ctx context.Context, m metadata, w int, random *rand.Rand) 
 func (c *churn) name(slot int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	name := fmt.Sprintf("churn-%d-%d", slot, c.gens[slot])
+	name := fmt.Sprintf("%s-%d-%d", c.prefix, slot, c.gens[slot])
 	if c.uses[name] >= churnPerKey {
 		delete(c.uses, name)
 		c.gens[slot]++
-		name = fmt.Sprintf("churn-%d-%d", slot, c.gens[slot])
+		name = fmt.Sprintf("%s-%d-%d", c.prefix, slot, c.gens[slot])
 	}
 	return name
 }
@@ -156,6 +181,7 @@ func (c *churn) create(ctx context.Context, m metadata, w int, name string) {
 	case err == nil:
 		o.Class, o.ID = history.OK, uint64(t.ID)
 		c.ids.Created(w, name, floor, o.ID)
+		c.records.make(o.ID, time.Duration(o.Invoke))
 	case refused(err) && !errors.Is(err, client.ErrTopicNotFound): // it may have been made, and deleted before the answer
 		o.Class = history.Fail
 	}
@@ -172,6 +198,59 @@ func (c *churn) remove(ctx context.Context, m metadata, w int, name string, id u
 		o.Class = history.Fail
 	}
 	c.end(o)
+}
+
+// publish sends some records. Their incarnation is known if the name means the same before and after the producer was opened.
+func (c *churn) publish(ctx context.Context, m churner, w int, name string) {
+	id := c.describe(ctx, m, w, name)
+	if id == 0 {
+		return
+	}
+	records := make([]verify.ID, churnBatch)
+	values := make([][]byte, churnBatch)
+	for i := range records {
+		records[i] = verify.ID{Producer: uint32(w), Seq: c.seqs[w]}
+		values[i] = payload.Encode(records[i])
+		c.seqs[w]++
+	}
+	// A producer that could not be opened, or closed in time, has answered for what it was given.
+	_ = m.Publish(ctx, name, values, func() {
+		if c.describe(ctx, m, w, name) != id {
+			id = 0
+		}
+		for _, r := range records {
+			c.records.send(r, name, id)
+		}
+	}, func(i int, r client.Receipt, err error) {
+		class := history.OK
+		if err != nil {
+			class = history.Unknown
+			if outcomeOf(err) == verify.NotAppended {
+				class = history.Fail
+			}
+		}
+		c.records.answer(records[i], class, r.Offset, time.Since(c.start))
+	})
+}
+
+// read reads an incarnation, and judges it if the name means the same before and after.
+func (c *churn) read(ctx context.Context, m churner, w int, name string) {
+	id := c.describe(ctx, m, w, name)
+	if id == 0 {
+		return
+	}
+	began := time.Since(c.start)
+	var all []seen
+	err := m.Read(ctx, name, func(m *client.Message) {
+		record, ok := payload.Decode(m.Value)
+		if !ok {
+			record = verify.ID{Producer: churners} // of nobody
+		}
+		all = append(all, seen{record, m.Offset})
+	})
+	if err == nil && c.describe(ctx, m, w, name) == id {
+		c.records.read(name, id, began, all)
+	}
 }
 
 // describe returns the identity of a name, 0 if there is none or nobody says.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trunkline/trunkline/bench/cluster"
+	"github.com/trunkline/trunkline/bench/observe"
 )
 
 const (
@@ -103,7 +104,7 @@ func (f *diskFull) saidFull(c *cluster.Cluster, id int) error {
 }
 
 func (f *diskFull) leadsNothing(ctx context.Context, b cluster.Broker) error {
-	values, err := scrape(ctx, b.Admin, "trunkline_disk_free_bytes", "trunkline_partition_leading")
+	values, err := observe.Scrape(ctx, b.Admin, "trunkline_disk_free_bytes", "trunkline_partition_leading")
 	if err != nil {
 		return fmt.Errorf("broker %d: %w", b.ID, err)
 	}

@@ -2,23 +2,39 @@
 //
 // A run follows a schedule that depends on nothing but its seed, and is printed before anything happens:
 //
-//	claim, self-test, disks -> warm-up -> faults -> heal -> drain -> check -> clean-up
-//	                                      |                 |        |
-//	     each: healthy time, Inject,      |   every publish |        ledger: lost, repeated, reordered, phantom
-//	     away, Prove, Recover, ready,     |   is answered,  |        trail: what each broker serves of its own replica
-//	     caught up, all acknowledge       |   all delivered |        files: all replicas byte for byte, brokers stopped
+//	claim, self-test, disks -> warm-up -> faults -> calm -> drain -> check -> clean-up
+//	                           |          |         |       |        |
+//	                   baseline of what   |    the load     |        ledger: lost, repeated, reordered, phantom
+//	                   brokers hold       |    goes on,     |        trail: what each broker serves of its own replica
+//	     each: healthy time, Inject,      |    brokers hold |        files: all replicas byte for byte, brokers stopped
+//	     away, Prove, Recover, ready,     |    as much as   every publish is answered,
+//	     caught up, all acknowledge       |    before       all delivered
 //
 // Of rows that are not steady, one fault in four is followed by another one while the same brokers still start. With rush, nobody
-// waits for them before the next fault at all.
+// waits for them before the next fault at all. With pairs, one in three of the faults that hit brokers comes and goes while a fault of
+// the network is in force.
 //
 // # Promises that are checked
 //
 //	an acknowledged message is delivered once to each subscription, in the order of its producer, at its acknowledged place
 //	nothing else is delivered; what was delivered from a place never changes
 //	every publish is answered in the end; the clients live through all faults and are never told of an error
+//	a consumer's turn begins where the one before was committed, and passes nothing over; what is committed never goes back
 //	each replica holds exactly what was delivered, from the start that retention has given it to the end
 //	brokers end only by the fault, say that they are ready after it, catch up, and every partition acknowledges again
-//	no log speaks of a panic or of damage
+//	no replica goes back, and who leads later has what who led before had shown
+//	while at most f of 2f+1 brokers are harmed, and settleTime after a fault began or ended, every partition acknowledges something
+//	in each livelyWindow, and no publish waits for longer than longestWait; not asked of rows that say that they stall
+//	after the calm the brokers hold no more memory, goroutines and descriptors than hygieneBounds say, and in runs in which memory was
+//	seen for levelSpan behind the first fifth of the time, it does not grow: see levelOf
+//	no log speaks of a panic or of damage that the fault does not explain
+//
+// A checker that has judged nothing in a whole run is a violation too, since it shows nothing.
+//
+// In a run of several rows each is judged by what was counted from the beginning of each of its faults to that of the next fault. What a
+// row says must never happen is judged where it is alone, as it may be an after-effect of another row's fault; so is what only some
+// of its faults show. Pauses of faults that came
+// beside another one are reported and have no limit.
 //
 // Retention removes records while the run lasts. It bounds the disk and not the checks: everything is checked as it is
 // delivered, and what is left on the replicas is compared with what was delivered. Producers wait before consumers come near
@@ -39,7 +55,9 @@
 //
 // # Failure, interruption and bounds
 //
-//	a promise is broken            the run ends; Result.Violations; schedule, result, logs and data stay, and the command for the same
+//	a promise is broken            the run ends after the fault; Result.Violations; schedule, result, logs and data stay, the newest
+//	                               operations before the first violation (history.jsonl, topics.jsonl: package verify/history), the
+//	                               violation among its neighbours (first_violation.txt) and the command for the same (replay.sh)
 //	a broker does not come back    the same
 //	something cannot be carried out Run fails with an error, everything stays; *UnavailableError where the machine lacks the means
 //	the context ends, a panic here brokers are killed, everything is unmounted; data stay
@@ -47,6 +65,7 @@
 //	                               and a lock that nobody holds, and touches no other mount
 //
 // Every wait has a limit (recoverLimit, settleLimit, drainPatient, readLimit, injectLimit). Memory: what verify.Ledger and
-// verify.Trail say, about 10 bytes a message. Disk: about 16 MiB of records a partition and broker, the Raft logs, and at most
-// Options.ImageMB for each image. A run belongs to one goroutine; load, progress and the victims of one fault have their own.
+// verify.Trail say, about 10 bytes a message, and keptOps operations. Disk: about 16 MiB of records a partition and broker, the Raft logs, and at most
+// Options.ImageMB for each image. A run belongs to one goroutine; load, progress, what is asked of the brokers meanwhile
+// and the victims of one fault have their own.
 package chaos

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
+	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/bench/proxy"
 )
 
@@ -164,7 +165,7 @@ func claims(ctx context.Context, c *cluster.Cluster) (total float64, err error) 
 		if b.PID == 0 {
 			continue
 		}
-		values, err := scrape(ctx, b.Admin, name)
+		values, err := observe.Scrape(ctx, b.Admin, name)
 		if err != nil {
 			return 0, fmt.Errorf("broker %d: %w", b.ID, err)
 		}

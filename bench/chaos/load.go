@@ -11,6 +11,7 @@ import (
 	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
+	"github.com/trunkline/trunkline/bench/verify/history"
 	"github.com/trunkline/trunkline/client"
 )
 
@@ -24,6 +25,8 @@ const (
 	backlogPoll = 2 * time.Millisecond
 	// keepBytes is the retention of a partition.
 	keepBytes = 16 << 20
+	// segmentBytes is the size of its segments.
+	segmentBytes = 4 << 20
 
 	connectLimit = 30 * time.Second
 )
@@ -38,10 +41,15 @@ type load struct {
 	trail      *verify.Trail
 	pauses     *pause.Meter
 	realTime   *verify.RealTime
+	live       *verify.Liveness
+	begun      time.Time        // from which live counts
 	acked      []atomic.Int64   // by partition
 	delivered  [][]atomic.Int64 // by subscription and partition
 
-	books []books // by subscription
+	books     []*books // by subscription
+	positions *positions
+	ring      *history.Ring
+	alert     atomic.Bool // a promise was broken: the ring takes nothing more
 
 	clients   []*client.Client
 	producers []*client.Producer
@@ -57,9 +65,8 @@ type load struct {
 
 const maxTrouble = 20
 
-// startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
-// startLoad failed.
-func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options) (*load, error) {
+// newLoad returns a load that has not begun.
+func newLoad(o *Options, h *health) *load {
 	l := &load{
 		partitions: o.Partitions,
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
@@ -68,21 +75,33 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 		realTime:   verify.NewRealTime(o.Partitions),
 		acked:      make([]atomic.Int64, o.Partitions),
 		delivered:  make([][]atomic.Int64, o.Subscriptions),
-		books:      make([]books, o.Subscriptions),
+		live:       h.live,
+		begun:      h.begun,
+		positions:  newPositions(h.begun),
+		ring:       history.NewRing(o.Partitions, keptOps/o.Partitions),
 	}
+	for s := range o.Subscriptions {
+		l.delivered[s] = make([]atomic.Int64, o.Partitions)
+		l.books = append(l.books, newBooks(fmt.Sprintf("s%d", s), o.Partitions))
+	}
+	return l
+}
+
+// startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
+// startLoad failed.
+func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options, h *health) (*load, error) {
+	l := newLoad(o, h)
 	lanes, stopLanes := context.WithCancel(ctx)
 	subs, stopSubs := context.WithCancel(ctx)
 	l.stopLanes, l.stopSubs = stopLanes, stopSubs
 	open, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
 	for s := range l.delivered {
-		l.delivered[s] = make([]atomic.Int64, o.Partitions)
 		c, err := l.client(open, connect)
 		if err != nil {
 			return l, err
 		}
-		l.books[s].init(o.Partitions)
-		sub, err := c.Subscribe(open, topic, fmt.Sprintf("s%d", s), client.StartAt(client.Earliest()),
+		sub, err := c.Subscribe(open, topic, l.books[s].name, client.StartAt(client.Earliest()),
 			client.OnGap(func(g client.Gap) { l.note("subscription %d: %+v was removed before it was delivered", s, g) }),
 			client.OnRebalance(l.books[s].rebalanced))
 		if err != nil {
@@ -90,7 +109,7 @@ func startLoad(ctx context.Context, connect func(context.Context) (*client.Clien
 		}
 		l.subs = append(l.subs, sub)
 		l.consumers.Go(func() { l.consume(subs, s, sub) })
-		l.consumers.Go(func() { l.books[s].commit(subs, sub) })
+		l.consumers.Go(func() { l.books[s].commit(subs, sub, l.positions, s) })
 	}
 	for range o.Producers {
 		c, err := l.client(open, connect)
@@ -129,10 +148,11 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 			return
 		}
 		l.ledger.Sent(lane, seq)
-		l.pauses.Sent(part, time.Now())
+		asked := time.Now()
+		l.pauses.Sent(part, asked)
 		floor := l.realTime.Began(part)
 		answered := func(r client.Receipt, err error) {
-			l.answered(lane, seq, part, floor, r, err)
+			l.answered(lane, seq, part, asked, floor, r, err)
 			<-window
 		}
 		rec := client.Record{Value: payload.Encode(verify.ID{Producer: lane, Seq: seq}), Partition: client.OnPartition(int(part))}
@@ -160,21 +180,28 @@ func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
 	return false
 }
 
-func (l *load) answered(lane uint32, seq uint64, part int32, floor verify.Floor, r client.Receipt, err error) {
-	l.pauses.Answered(part, time.Now())
+func (l *load) answered(lane uint32, seq uint64, part int32, asked time.Time, floor verify.Floor, r client.Receipt, err error) {
+	now := time.Now()
+	l.pauses.Answered(part, now)
+	l.published(lane, seq, part, asked, now, r, err)
+	l.live.Answered(part, asked.Sub(l.begun), now.Sub(l.begun))
 	if err == nil {
 		l.ledger.Answered(lane, seq, verify.Acked, int32(r.Partition), int64(r.Offset))
 		l.realTime.Acked(part, floor, int64(r.Offset))
 		l.acked[part].Add(1)
 		return
 	}
-	outcome := verify.Unknown
+	l.ledger.Answered(lane, seq, outcomeOf(err), -1, -1)
+	l.note("producer %d message %d: %v", lane, seq, err)
+}
+
+// outcomeOf returns what is known of a publish that failed.
+func outcomeOf(err error) verify.Outcome {
 	var perr *client.PublishError
 	if errors.As(err, &perr) && perr.Outcome == client.NotAppended {
-		outcome = verify.NotAppended
+		return verify.NotAppended
 	}
-	l.ledger.Answered(lane, seq, outcome, -1, -1)
-	l.note("producer %d message %d: %v", lane, seq, err)
+	return verify.Unknown
 }
 
 // consume receives and acknowledges everything.
@@ -202,9 +229,8 @@ func (l *load) take(s int, m *client.Message) {
 		return
 	}
 	part := int32(m.Partition)
-	if l.books[s].isCommitted(m) {
-		l.note("subscription %d partition %d offset %d: delivered after its acknowledgement was committed", s, part, m.Offset)
-	}
+	l.books[s].delivered(m)
+	l.received(s, id, part, int64(m.Offset))
 	l.ledger.Delivered(s, verify.Arrival{Producer: id.Producer, Seq: id.Seq, Partition: part, Offset: int64(m.Offset)})
 	l.trail.Delivered(part, uint64(m.Offset), id)
 	l.delivered[s][part].Add(1)
@@ -235,6 +261,18 @@ func (l *load) lostTurns() (n int) {
 		n += l.books[s].lostTurns()
 	}
 	return n
+}
+
+// turns returns what was found of the turns of all subscriptions.
+func (l *load) turns() (sum verify.Findings) {
+	for _, b := range l.books {
+		f := b.turns.Findings()
+		sum.Checked, sum.Broken = sum.Checked+f.Checked, sum.Broken+f.Broken
+		for _, e := range f.Examples {
+			sum.Examples = append(sum.Examples, "subscription "+b.name+": "+e)
+		}
+	}
+	return sum
 }
 
 func (l *load) note(format string, args ...any) {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/trunkline/trunkline/bench/verify"
 )
 
 // LogLine is what brokers said at level WARN or ERROR, and how often.
@@ -23,18 +25,17 @@ const maxLogLines = 40
 var (
 	logForm = regexp.MustCompile(`level=(WARN|ERROR) msg=("(?:[^"\\]|\\.)*"|\S+)`)
 	digits  = regexp.MustCompile(`\d+`)
-	alarm   = regexp.MustCompile(`(?i)panic|fatal error|DATA RACE|corrupt`)
 	planned = regexp.MustCompile(`failpoint [a-zA-Z.-]+: `)
 )
 
-// readLogs counts the warnings of all logs, with numbers left out, and returns the lines that must never be there. A line that names
-// a failpoint may, with the crash report that it begins, up to the next line of the log.
-func readLogs(paths []string) (lines []LogLine, alarms []string, err error) {
+// readLogs counts the warnings of all logs, with numbers left out, and has each line judged. A line that names a failpoint is not, with
+// the crash report that it begins, up to the next line of the log.
+func readLogs(paths []string, hygiene *verify.Hygiene) (lines []LogLine, err error) {
 	counts := map[LogLine]int{}
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, nil, fmt.Errorf("log: %w", err)
+			return nil, fmt.Errorf("log: %w", err)
 		}
 		scan := bufio.NewScanner(f)
 		scan.Buffer(nil, 1<<20)
@@ -42,16 +43,16 @@ func readLogs(paths []string) (lines []LogLine, alarms []string, err error) {
 		for scan.Scan() {
 			text := scan.Text()
 			excused = planned.MatchString(text) || excused && !strings.HasPrefix(text, "time=")
-			if !excused && alarm.MatchString(text) && len(alarms) < maxLogLines {
-				alarms = append(alarms, path+": "+text)
+			if !excused {
+				hygiene.Line(path, text)
 			}
-			if m := logForm.FindStringSubmatch(scan.Text()); m != nil {
+			if m := logForm.FindStringSubmatch(text); m != nil {
 				counts[LogLine{Level: m[1], Message: digits.ReplaceAllString(strings.Trim(m[2], `"`), "N")}]++
 			}
 		}
 		_ = f.Close()
 		if err := scan.Err(); err != nil {
-			return nil, nil, fmt.Errorf("log %s: %w", path, err)
+			return nil, fmt.Errorf("log %s: %w", path, err)
 		}
 	}
 	for l, n := range counts {
@@ -59,5 +60,5 @@ func readLogs(paths []string) (lines []LogLine, alarms []string, err error) {
 		lines = append(lines, l)
 	}
 	slices.SortFunc(lines, func(a, b LogLine) int { return cmp.Or(b.Count-a.Count, strings.Compare(a.Message, b.Message)) })
-	return lines[:min(len(lines), maxLogLines)], alarms, nil
+	return lines[:min(len(lines), maxLogLines)], nil
 }

@@ -142,12 +142,12 @@ var Rows = []Row{
 		Doc: "each broker hears its two neighbours only: no two hear the same majority",
 	},
 	{
-		Name: "clients-cut", Matrix: "15", Fault: "clients-cut", Target: Leader, Steady: true, Hold: cutFor,
+		Name: "clients-cut", Matrix: "15", Fault: "clients-cut", Target: Leader, Steady: true, Hold: cutFor, Stalls: true,
 		Must: []Evidence{some("packets_lost"), never("epochs_begun")},
 		Doc:  "clients and the leader of a partition do not hear each other; brokers do",
 	},
 	{
-		Name: "partkill", Matrix: "7", Fault: "partkill", Target: Anyone, Steady: true,
+		Name: "partkill", Matrix: "7", Fault: "partkill", Target: Anyone, Steady: true, Stalls: true,
 		Must: []Evidence{some("packets_lost"), some("majorities_formed")},
 		Doc:  "Jepsen's: a power cut in the overlap of two majorities, and the second one goes on without who has everything",
 	},
@@ -164,6 +164,11 @@ var Rows = []Row{
 		Name: "group-storm", Matrix: "32", Fault: "group", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
 		Must: []Evidence{some("group_kills"), some("group_mid_batch"), some("group_handovers")},
 		Doc:  "consumers are killed in the middle of a batch, join and leave, every few seconds",
+	},
+	{
+		Name: "churn", Matrix: "38", Fault: "churn", Target: Anyone, Steady: true, Hold: Span{3 * time.Second, 6 * time.Second},
+		Must: []Evidence{some("churn_topic_create"), some("churn_topic_delete"), some("churn_records_reads"), some("churn_records_answered_ok")},
+		Doc:  "topics are made, published to, read, deleted and made again under the same names, and a broker is killed meanwhile",
 	},
 	{
 		Name: "named-producer", Matrix: "33", Fault: "named", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},

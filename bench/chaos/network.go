@@ -9,6 +9,7 @@ import (
 
 	"github.com/trunkline/trunkline/bench/cluster"
 	"github.com/trunkline/trunkline/bench/netlab"
+	"github.com/trunkline/trunkline/bench/observe"
 )
 
 const (
@@ -151,7 +152,7 @@ const (
 // total returns a metric's sum over brokers. All of them run.
 func total(ctx context.Context, brokers []cluster.Broker, metric string) (sum int64, err error) {
 	for _, b := range brokers {
-		values, err := scrape(ctx, b.Admin, metric)
+		values, err := observe.Scrape(ctx, b.Admin, metric)
 		if err != nil {
 			return 0, fmt.Errorf("broker %d: %w", b.ID, err)
 		}

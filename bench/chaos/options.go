@@ -14,7 +14,8 @@ import (
 // Options say what to do. Zero fields take the defaults of WithDefaults.
 type Options struct {
 	Binary string        // path of trunklined
-	Rows   []string      // names of Rows, mixed by the seed
+	Rows   []string      // names of Rows, mixed by the seed, or one of Words
+	Pairs  bool          // some faults come while another one is in force
 	Count  int           // faults, at most
 	Time   time.Duration // no fault begins later; 0: Count alone decides
 	Every  time.Duration // from the beginning of one fault to that of the next, unless that is not over yet; 0: the schedule's
@@ -57,12 +58,12 @@ func (o Options) WithDefaults() Options {
 	setDefault(&o.Dir, os.TempDir())
 	setDefault(&o.Images, o.Dir)
 	setDefault(&o.ImageMB, 2048)
-	switch {
-	case len(o.Rows) == 0:
+	if len(o.Rows) == 0 {
 		o.Rows = []string{"sigkill"}
-	case slices.Equal(o.Rows, []string{"all"}):
-		o.Rows = rowNames()
 	}
+	var pairs bool
+	o.Rows, pairs = expand(o.Rows)
+	o.Pairs = o.Pairs || pairs
 	setDefault(&o.Brokers, neededBrokers(o.Rows))
 	if o.Progress == nil {
 		o.Progress = io.Discard
@@ -111,6 +112,9 @@ func (o *Options) validate() error {
 			return fmt.Errorf("there is no row %q: choose of %s", name, strings.Join(rowNames(), ", "))
 		}
 	}
+	if err := conflict(o.Rows); err != nil {
+		return err
+	}
 	for _, err := range []error{
 		within("count", o.Count, 1, maxCount),
 		within("brokers", o.Brokers, neededBrokers(o.Rows), cluster.MaxBrokers),
@@ -130,7 +134,7 @@ func (o *Options) validate() error {
 // seconds, so that faults meet all of it.
 func (o *Options) brokerConfig() map[string]string {
 	conf := map[string]string{
-		"topics.segment_bytes": "4MiB",
+		"topics.segment_bytes": fmt.Sprint(segmentBytes),
 		"topics.retain_every":  "2s",
 		"raft.compact_bytes":   "8MiB",
 		"limits.disk_reserve":  fmt.Sprint(diskReserve),
@@ -148,6 +152,9 @@ func (o *Options) Replay() string {
 		"--time", o.Time.String(), "--every", o.Every.String(), "--slack", fmt.Sprint(o.Slack),
 		"--brokers", fmt.Sprint(o.Brokers), "--partitions", fmt.Sprint(o.Partitions), "--producers", fmt.Sprint(o.Producers),
 		"--subscriptions", fmt.Sprint(o.Subscriptions), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
+	}
+	if o.Pairs {
+		words = append(words, "--pairs")
 	}
 	for key, value := range o.Config {
 		words = append(words, "--set", key+"="+value)

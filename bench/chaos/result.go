@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -49,16 +51,20 @@ type Result struct {
 	Unanswered  int64 `json:"unanswered"`
 	Diverged    int   `json:"diverged"`
 
-	Rows       []RowResult      `json:"rows"`
-	Counts     map[string]int64 `json:"counts"`    // evidence: what happened, and how often
-	RealTime   verify.Findings  `json:"real_time"` // acknowledged offsets against the order in which publishes began
-	Compared   comparison       `json:"compared"`
-	Pause      pause.Stats      `json:"pause_ms"`
-	Restart    pause.Stats      `json:"restart_ms"`
-	CatchUp    pause.Stats      `json:"catch_up_ms"`
-	Log        []LogLine        `json:"log"`
-	Violations []string         `json:"violations"`
-	Observed   observe.Report   `json:"observed"`
+	Rows     []RowResult      `json:"rows"`
+	Counts   map[string]int64 `json:"counts"`    // evidence: what happened, and how often
+	RealTime verify.Findings  `json:"real_time"` // acknowledged offsets against the order in which publishes began
+	// Checks are further checkers of the brokers as a system, by name; see doc.go.
+	Checks     map[string]verify.Findings `json:"checks"`
+	Compared   comparison                 `json:"compared"`
+	Pause      pause.Stats                `json:"pause_ms"`
+	Restart    pause.Stats                `json:"restart_ms"`
+	CatchUp    pause.Stats                `json:"catch_up_ms"`
+	Log        []LogLine                  `json:"log"`
+	Violations []string                   `json:"violations"`
+	Observed   observe.Report             `json:"observed"`
+
+	byRow map[string]map[string]int64 // what was counted from the beginning of each fault of a row to that of the next fault
 }
 
 // OK reports whether every promise held.
@@ -85,6 +91,39 @@ func (r *Result) count(t verify.Tally, trail verify.Report, drained bool) {
 	}
 	if r.Unanswered > 0 {
 		r.violation("%d publishes have no answer", r.Unanswered)
+	}
+}
+
+// see adds what was counted to a row.
+func (r *Result) see(row string, counts map[string]int64) {
+	if r.byRow == nil {
+		r.byRow = map[string]map[string]int64{}
+	}
+	if r.byRow[row] == nil {
+		r.byRow[row] = map[string]int64{}
+	}
+	for name, n := range counts {
+		r.byRow[row][name] += n
+	}
+}
+
+// check takes over what checkers have found. One that has judged nothing in a whole run shows nothing, and is a violation too.
+func (r *Result) check(all map[string]verify.Findings, whole bool) {
+	if r.Checks == nil {
+		r.Checks = map[string]verify.Findings{}
+	}
+	maps.Copy(r.Checks, all)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f := all[name]
+		for _, e := range f.Examples {
+			r.violation("%s: %s", name, e)
+		}
+		if more := f.Broken - int64(len(f.Examples)); more > 0 {
+			r.violation("%s: and %d times more", name, more)
+		}
+		if whole && f.Checked == 0 {
+			r.violation("%s: nothing was judged: the run shows nothing of it", name)
+		}
 	}
 }
 
@@ -117,7 +156,7 @@ func (r *Result) Print(w io.Writer) error {
 		if f.Restart > 0 {
 			back = fmt.Sprintf("%.0f ms\t%.0f ms\t%.0f ms", f.Pause, f.Restart, f.CatchUp)
 		}
-		fmt.Fprintf(t, "%d\t%.1f s\t%s of %s\t%d\t%s\n", i+1, f.At, f.Row, f.whom(), f.Acked, back)
+		fmt.Fprintf(t, "%d\t%.1f s\t%s of %s\t%d\t%s\n", i+1, f.At, f.name(), f.whom(), f.Acked, back)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -133,7 +172,7 @@ func (r *Result) Print(w io.Writer) error {
 	}
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "row %s (%s, %s): %d times, publish pause p50 %.0f ms, p99 %.0f ms, max %.0f ms%s\n",
-			row.Name, row.Matrix, row.Doc, row.Faults, row.Pause.P50, row.Pause.P99, row.Pause.Max, row.seen(r.Counts))
+			row.Name, row.Matrix, row.Doc, row.Faults, row.Pause.P50, row.Pause.P99, row.Pause.Max, row.seen())
 	}
 	fmt.Fprintf(w, "%d faults on %d brokers in %.0f s: %d messages acknowledged, %d delivered, %d read back from replicas, %d bytes of %d partitions equal on all\n",
 		len(r.Faults), r.Brokers, r.Seconds, r.Acked, r.Got, r.ReadBack, r.Compared.Bytes, r.Compared.Partitions)

@@ -27,6 +27,7 @@ type Row struct {
 	Hold    Span  // time that it lasts; zero: usualHold
 	Steady  bool  // never again on the same brokers while they come back
 	Rush    bool  // nobody waits until the brokers of the fault before are back
+	Stalls  bool  // publishing may stand still while it lasts, however few brokers it hits
 	Limit   Limit // of publish pauses
 	Must    []Evidence
 	Doc     string
@@ -78,6 +79,7 @@ var makers = func() map[string]maker {
 		"journalflip": func(*Options, gear) Fault { return &journalFlip{} },
 		"throttle":    func(*Options, gear) Fault { return newThrottle() },
 		"oom":         func(*Options, gear) Fault { return newOOM() },
+		"churn":       func(o *Options, _ gear) Fault { return newChurning(o.Seed) },
 		"group":       func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
 		"named":       func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
 		"partkill": func(o *Options, g gear) Fault {

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
@@ -16,7 +15,7 @@ import (
 
 const (
 	upLimit      = time.Minute
-	warmUp       = time.Second
+	warmUp       = 2 * time.Second
 	injectLimit  = 2 * time.Minute // twice as long as any Hold
 	aimLimit     = 10 * time.Second
 	cleanUpLimit = 30 * time.Second // for closing the clients
@@ -40,8 +39,10 @@ type run struct {
 	admin   *client.Client
 	load    *load
 	watch   *observe.Observer
+	health  *health
 	begin   time.Time // of the first event's healthy time
 	before  map[string]int64
+	mark    map[string]int64 // what was counted when the last fault began
 	res     *Result
 	start   time.Time
 	drained bool // everything that is ever delivered has been
@@ -56,8 +57,9 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 		return nil, err
 	}
 	r := &run{opts: opts, faults: map[string]Fault{}, start: time.Now()}
-	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Seed)
+	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Pairs, opts.Seed)
 	r.gear = gear{rack: &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}, network: &network{}, fronts: &fronts{seed: opts.Seed}}
+	r.health = newHealth(&r.opts, r.start)
 	r.res = &Result{Seed: opts.Seed, Replay: opts.Replay()}
 	if err := r.available(); err != nil {
 		return nil, err
@@ -117,12 +119,23 @@ func (r *run) phases(ctx context.Context) error {
 	if err := r.bringUp(ctx); err != nil {
 		return err
 	}
-	saying, hush := context.WithCancel(ctx)
-	said := make(chan struct{})
-	go func() { defer close(said); r.progress(saying) }()
+	beside, stop := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	watchers.Go(func() { r.progress(beside) })
+	watchers.Go(func() { r.load.watch(beside) })
+	watchers.Go(func() {
+		r.load.positions.ask(beside, subscribers+r.opts.Subscriptions, func(ctx context.Context) ([]client.SubscriptionState, error) {
+			return r.admin.Admin().Subscriptions(ctx, topic)
+		})
+	})
+	watchers.Go(func() { r.health.follow(beside, r.cluster.Brokers, r.describe) })
 	err := r.injectAll(ctx)
-	hush()
-	<-said
+	if err == nil && r.res.OK() {
+		err = r.calm(ctx)
+	}
+	r.health.end()
+	stop()
+	watchers.Wait()
 	r.watch.Close() // what follows is no part of the picture
 	if err == nil && r.res.OK() {
 		err = r.check(ctx)
@@ -134,80 +147,29 @@ func (r *run) phases(ctx context.Context) error {
 	return errors.Join(err, r.conclude())
 }
 
-// bringUp sets the faults up, starts brokers and load, and warms up.
-func (r *run) bringUp(ctx context.Context) error {
-	dir := filepath.Join(r.dir, "cluster")
-	spec := cluster.Spec{Dir: dir, Brokers: r.opts.Brokers, Binary: r.opts.Binary, Config: r.opts.brokerConfig(), Tied: true}
-	for _, f := range r.faults {
-		if err := f.Setup(ctx, dir, r.opts.Brokers); err != nil {
+// calm lets the load go on after the faults, and judges the brokers as a system.
+func (r *run) calm(ctx context.Context) error {
+	begun := time.Now()
+	var seen [][]observe.Vitals
+	for time.Since(begun) < r.opts.calm() {
+		if err := sleep(ctx, observe.Interval); err != nil {
 			return err
 		}
-		if s, ok := f.(shaper); ok {
-			if err := s.Shape(&spec); err != nil {
-				return err
-			}
+		if time.Since(begun) >= settleTime {
+			seen = append(seen, r.watch.Vitals())
 		}
 	}
-	up, cancel := context.WithTimeout(ctx, upLimit)
-	defer cancel()
-	var err error
-	if r.cluster, err = cluster.Up(up, spec); err != nil {
-		return err
-	}
-	if r.admin, err = r.connect(up); err != nil {
-		return err
-	}
-	wanted := client.TopicSpec{Partitions: r.opts.Partitions, Replicas: r.opts.Brokers}
-	wanted.RetentionBytes = keepBytes
-	if _, err := r.admin.Admin().CreateTopic(up, topic, wanted); err != nil {
-		return err
-	}
-	if err := r.awaitTopic(up); err != nil {
-		return err
-	}
-	if r.load, err = startLoad(ctx, r.connect, &r.opts); err != nil {
-		return err
-	}
-	var admin []string
-	for _, b := range r.cluster.Brokers() {
-		admin = append(admin, b.Admin)
-	}
-	r.watch = observe.Start(ctx, observe.Config{Admin: admin, Acked: r.totalAcked, Delivered: r.load.totalDelivered})
-	return sleep(ctx, warmUp)
-}
-
-// awaitTopic waits until every broker knows the topic: each client of the load begins at another one.
-func (r *run) awaitTopic(ctx context.Context) error {
-	for {
-		d, err := r.describe(ctx)
-		if err == nil {
-			err = allAnswer(d)
-		}
-		if err == nil {
-			return nil
-		}
-		if sleep(ctx, recoverPoll) != nil {
-			return fmt.Errorf("topic %s: %w", topic, err)
-		}
-	}
-}
-
-func (r *run) connect(ctx context.Context) (*client.Client, error) {
-	cf, err := client.LoadContext(r.cluster.Context())
-	if err != nil {
-		return nil, err
-	}
-	opts, err := cf.Options()
-	if err != nil {
-		return nil, err
-	}
-	return client.Connect(ctx, cf.Brokers, append(opts, client.WithName("trunkline-chaos"))...)
+	r.health.after(seen)
+	r.allRun(len(r.res.Faults) + 1)
+	return nil
 }
 
 // injectAll follows the schedule. A broker that does not come back is a violation and ends it.
 func (r *run) injectAll(ctx context.Context) error {
 	begin := time.Now()
 	r.begin, r.before = begin, r.watch.Totals()
+	r.mark = r.totals()
+	r.health.whole()
 	var ended time.Time // of the last fault: its victims were started or let go
 	acked := int64(0)
 	for i, e := range r.events {
@@ -236,6 +198,7 @@ func (r *run) injectAll(ctx context.Context) error {
 		if err := r.aim(ctx, &e); err != nil {
 			return fmt.Errorf("fault %d, %v: %w", i+1, e, err)
 		}
+		r.seen()
 		f := Injected{Event: e, at: time.Now(), At: time.Since(begin).Seconds(), Acked: r.totalAcked() - acked}
 		acked += f.Acked
 		var err error
@@ -251,13 +214,11 @@ func (r *run) injectAll(ctx context.Context) error {
 
 // allRun reports whether no broker ended by itself.
 func (r *run) allRun(fault int) bool {
-	for _, b := range r.cluster.Brokers() {
-		if b.PID == 0 {
-			r.res.violation("fault %d: broker %d ended by itself: see %s", fault, b.ID, r.cluster.Log(b.ID))
-			return false
-		}
+	gone := r.health.exits(r.cluster.Brokers(), func(b cluster.Broker) string { return "see " + r.cluster.Log(b.ID) })
+	for _, id := range gone {
+		r.res.violation("before fault %d: broker %d ended by itself", fault, id)
 	}
-	return true
+	return len(gone) == 0
 }
 
 // aim finds out whom an event hits that names a leader or a follower. With Again it is the same broker as before.
@@ -300,27 +261,54 @@ func (r *run) recovered(ctx context.Context, f *Injected, started time.Time) boo
 	}
 	r.say("fault %d of %d: %v: publish pause %.0f ms, restart %.0f ms, catch-up %.0f ms", len(r.res.Faults), r.opts.Count, f.Event,
 		f.Pause, f.Restart, f.CatchUp)
-	if len(r.load.notes()) > 0 {
-		r.res.violation("after fault %d, %v: a client was told what it must never be", len(r.res.Faults), f.Event)
+	r.health.whole()
+	if r.load.alert.Load() {
+		r.res.violation("after fault %d, %v: a promise to clients was broken, see below", len(r.res.Faults), f.Event)
 	}
 	return r.res.OK()
 }
 
 // inject takes the victims out, proves it and starts them again. It returns when they were started.
 func (r *run) inject(ctx context.Context, e Event) (time.Time, error) {
-	fault := r.faults[e.Fault]
+	fault, around := r.faults[e.Fault], Fault(none{})
+	if e.Beside != "" {
+		around = r.faults[rowOf(e.Beside).Fault]
+	}
 	limited, cancel := context.WithTimeout(ctx, injectLimit)
 	defer cancel()
+	r.health.harmed()
+	if err := around.Inject(limited, r.cluster, nil); err != nil {
+		return time.Time{}, err
+	}
 	if err := fault.Inject(limited, r.cluster, e.Victims); err != nil {
 		return time.Time{}, err
 	}
+	r.health.injected(e)
 	if err := sleep(ctx, e.Hold); err != nil {
 		return time.Time{}, err
 	}
 	if err := fault.Prove(limited, r.cluster, e.Victims); err != nil {
 		return time.Time{}, err
 	}
-	return time.Now(), fault.Recover(limited, r.cluster, e.Victims)
+	r.health.harmed()
+	ended := time.Now()
+	err := fault.Recover(limited, r.cluster, e.Victims)
+	if err == nil && e.Beside != "" {
+		err = r.takeBack(limited, around, e.Victims)
+	}
+	r.health.recovering(e)
+	return ended, err
+}
+
+// takeBack ends a fault beside which another one came, when its victims say that they are ready.
+func (r *run) takeBack(ctx context.Context, around Fault, victims []int) error {
+	if err := each(victims, func(id int) error { return r.cluster.WaitReady(ctx, id) }); err != nil {
+		return err
+	}
+	if err := around.Prove(ctx, r.cluster, nil); err != nil {
+		return err
+	}
+	return around.Recover(ctx, r.cluster, nil)
 }
 
 func (r *run) totalAcked() (n int64) {
@@ -343,66 +331,6 @@ func (r *run) check(ctx context.Context) error {
 		return err
 	}
 	return r.compare(ctx)
-}
-
-// conclude writes the result down.
-func (r *run) conclude() error {
-	r.res.LostTurns = r.load.lostTurns()
-	r.res.Observed = r.watch.Report(r.begin, r.load.pauses.Longer(observedPause, observedPauses))
-	r.res.Observed.Totals = observe.Since(r.res.Observed.Totals, r.before)
-	r.res.Counts = r.counts()
-	maps.Copy(r.res.Counts, r.res.Observed.Totals)
-	r.res.count(r.load.ledger.Tally(), r.load.trail.Report(), r.drained)
-	for _, n := range r.load.notes() {
-		r.res.violation("%s", n)
-	}
-	r.res.RealTime = r.load.realTime.Findings()
-	for _, e := range r.res.RealTime.Examples {
-		r.res.violation("real time: %s", e)
-	}
-	for _, f := range r.faults {
-		if j, ok := f.(judge); ok {
-			r.res.Violations = append(r.res.Violations, j.Violations()...)
-		}
-	}
-	var logs []string
-	for _, id := range everyone(r.opts.Brokers) {
-		logs = append(logs, r.cluster.Log(id))
-	}
-	lines, alarms, err := readLogs(logs)
-	r.res.Log = lines
-	for _, a := range alarms {
-		r.res.violation("%s", a)
-	}
-	if r.res.Acked == 0 {
-		r.res.violation("nothing was acknowledged: the run shows nothing")
-	}
-	r.res.Seconds = time.Since(r.start).Seconds()
-	r.res.summarise(r.opts.Slack)
-	return errors.Join(err, writeJSON(r.dir, "result.json", r.res))
-}
-
-// counts returns what the faults and the load have counted.
-func (r *run) counts() map[string]int64 {
-	all := map[string]int64{"lost_turns": int64(r.load.lostTurns())}
-	for _, f := range r.faults {
-		if c, ok := f.(counter); ok {
-			for name, n := range c.Counts() {
-				all[name] += n
-			}
-		}
-	}
-	return all
-}
-
-// progress says how the load goes until ctx ends.
-func (r *run) progress(ctx context.Context) {
-	last := int64(0)
-	for sleep(ctx, sayEvery) == nil {
-		t := r.load.ledger.Tally()
-		r.say("acked %d (%.0f/s), delivered %d, waiting %d", t.Acked, float64(t.Acked-last)/sayEvery.Seconds(), t.Delivered, t.Sent-t.Acked)
-		last = t.Acked
-	}
 }
 
 // cleanUp ends clients and brokers, unmounts everything and, unless it is to be kept, removes it.

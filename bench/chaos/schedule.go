@@ -12,22 +12,29 @@ type Event struct {
 	Row       string        `json:"row"`
 	Fault     string        `json:"fault"`
 	Target    Target        `json:"target"`
-	Victims   []int         `json:"victims"`   // of leader and follower: known once it was made
-	Partition int           `json:"partition"` // whose leader or follower
-	Again     bool          `json:"again"`     // the same brokers as before, while they come back
-	Rush      bool          `json:"rush"`      // those of the fault before may not be back yet
-	Wait      time.Duration `json:"wait"`      // healthy time before it; with Again and Rush, time since the fault before ended
-	Hold      time.Duration `json:"hold"`      // how long it lasts
+	Victims   []int         `json:"victims"`          // of leader and follower: known once it was made
+	Beside    string        `json:"beside,omitempty"` // a row whose fault is in force from before it until after it
+	Partition int           `json:"partition"`        // whose leader or follower
+	Again     bool          `json:"again"`            // the same brokers as before, while they come back
+	Rush      bool          `json:"rush"`             // those of the fault before may not be back yet
+	Wait      time.Duration `json:"wait"`             // healthy time before it; with Again and Rush, time since the fault before ended
+	Hold      time.Duration `json:"hold"`             // how long it lasts
 }
 
 // A fault that is followed by itself comes so soon after it.
 const (
 	minAgain, maxAgain = 5 * time.Millisecond, 700 * time.Millisecond
 	againOneIn         = 4
+	besideOneIn        = 3 // of those that can be, with pairs
 )
 
-// Plan draws a schedule. It depends on nothing but its arguments.
-func Plan(rows []string, count, brokers, partitions int, seed uint64) []Event {
+// Plan draws a schedule. It depends on nothing but its arguments. With pairs a third of the faults that hit brokers come while one of
+// the network is in force.
+func Plan(rows []string, count, brokers, partitions int, pairs bool, seed uint64) []Event {
+	var around []string
+	if pairs {
+		around = besides(rows)
+	}
 	random := rand.New(rand.NewPCG(seed, uint64(count)))
 	between := func(s, usual Span) time.Duration {
 		if s == (Span{}) {
@@ -39,7 +46,7 @@ func Plan(rows []string, count, brokers, partitions int, seed uint64) []Event {
 	for i := range count {
 		if i > 0 && random.IntN(againOneIn) == 0 && !rowOf(events[i-1].Row).Steady {
 			e := events[i-1]
-			e.Again, e.Rush = true, false
+			e.Again, e.Rush, e.Beside = true, false, ""
 			e.Wait, e.Hold = between(Span{minAgain, maxAgain}, Span{}), between(Span{}, usualHold)
 			events = append(events, e)
 			continue
@@ -53,6 +60,9 @@ func Plan(rows []string, count, brokers, partitions int, seed uint64) []Event {
 			e.Victims = everyone(brokers)
 		}
 		e.Wait, e.Hold = between(row.Wait, usualWait), between(row.Hold, usualHold)
+		if len(around) > 0 && besideOne(row) && random.IntN(besideOneIn) == 0 {
+			e.Beside = around[random.IntN(len(around))]
+		}
 		events = append(events, e)
 	}
 	return events
@@ -75,7 +85,15 @@ func (e Event) String() string {
 	case e.Rush:
 		when = "after"
 	}
-	return fmt.Sprintf("%s of %s, %s %v, lasts %v", e.Row, e.whom(), when, e.Wait, e.Hold)
+	return fmt.Sprintf("%s of %s, %s %v, lasts %v", e.name(), e.whom(), when, e.Wait, e.Hold)
+}
+
+// name is the row, and the one beside which it comes.
+func (e Event) name() string {
+	if e.Beside != "" {
+		return e.Row + " beside " + e.Beside
+	}
+	return e.Row
 }
 
 // whom names the victims, or who they will be.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/trunkline/trunkline/bench/cgroup"
 	"github.com/trunkline/trunkline/bench/cluster"
+	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/bench/vitals"
 )
 
@@ -134,7 +135,7 @@ func burdenOf(ctx context.Context, c *cluster.Cluster, id int) (burden, error) {
 	if err != nil {
 		return burden{}, err
 	}
-	values, err := scrape(ctx, b.Admin, leads, lost)
+	values, err := observe.Scrape(ctx, b.Admin, leads, lost)
 	if err != nil {
 		return burden{}, fmt.Errorf("broker %d: %w", id, err)
 	}

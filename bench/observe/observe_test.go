@@ -154,3 +154,23 @@ func TestBrokerThatHangsHoldsNobodyUp(t *testing.T) {
 	require.Equal(t, []State{{}, {Answers: true, RSS: 1000, Leads: 4}, {}}, last)
 	require.EqualValues(t, 3, o.Totals()["leader_losses"])
 }
+
+func TestScrapeSumsOverLabelsAndCountsObservations(t *testing.T) {
+	f := newFake(t)
+	f.text.Store(says(1, 5, 10, 100) + `trunkline_partition_commit_seconds_bucket{topic="a",le="1"} 7
+trunkline_partition_commit_seconds_sum{topic="a"} 3.5
+trunkline_partition_commit_seconds_count{topic="a"} 7
+trunkline_partition_commit_seconds_count{topic="b"} 4
+`)
+	values, err := Scrape(t.Context(), f.addr(), "trunkline_session_errors_total", "trunkline_partition_commit_seconds", "trunkline_not_there")
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{"trunkline_session_errors_total": 11, "trunkline_partition_commit_seconds": 11}, values)
+	require.Contains(t, f.asked.Load(), "name%5B%5D=trunkline_not_there")
+
+	f.text.Store("nonsense\n")
+	_, err = Scrape(t.Context(), f.addr(), "x")
+	require.ErrorContains(t, err, `"nonsense" is no metric`)
+	f.Close()
+	_, err = Scrape(t.Context(), f.addr(), "x")
+	require.Error(t, err)
+}

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxAnswer bounds the metrics of a broker, bytes; those asked for take a few KiB.
@@ -70,39 +72,63 @@ type reading struct {
 }
 
 func read(ctx context.Context, c *http.Client, admin string) (reading, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/metrics?"+asked, nil)
-	if err != nil {
-		return reading{}, fmt.Errorf("metrics of %s: %w", admin, err)
+	r := reading{counts: map[string]int64{}}
+	if err := ask(ctx, c, admin, asked, r.take); err != nil {
+		return reading{}, err
 	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return reading{}, fmt.Errorf("metrics: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return reading{}, fmt.Errorf("metrics of %s: %s", admin, resp.Status)
-	}
-	r, err := parse(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return reading{}, fmt.Errorf("metrics of %s: %w", admin, err)
+	if r.started == 0 { // nothing could be summed up
+		return reading{}, fmt.Errorf("metrics of %s: there is no %s", admin, startMetric)
 	}
 	return r, nil
 }
 
-// parse reads the text format of Prometheus as far as it is needed here: NAME{LABEL="VALUE",...} NUMBER. Without the start of the
-// process it is an error: nothing could be summed up.
-func parse(in io.Reader) (reading, error) {
-	r := reading{counts: map[string]int64{}}
-	for lines := bufio.NewScanner(in); ; {
-		if !lines.Scan() {
-			if err := lines.Err(); err != nil {
-				return r, err
-			}
-			if r.started == 0 {
-				return r, fmt.Errorf("there is no %s", startMetric)
-			}
-			return r, nil
+// scrapeLimit is how long Scrape waits for an answer.
+const scrapeLimit = 2 * time.Second
+
+// Scrape reads metrics of a broker by name, each summed over its labels; of a histogram, how many observations it has. One that the
+// broker does not have is not in the answer.
+func Scrape(ctx context.Context, admin string, names ...string) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, scrapeLimit)
+	defer cancel()
+	values := map[string]float64{}
+	take := func(name, _ string, value float64) {
+		if name = strings.TrimSuffix(name, "_count"); slices.Contains(names, name) {
+			values[name] += value
 		}
+	}
+	if err := ask(ctx, &once, admin, url.Values{"name[]": names}.Encode(), take); err != nil {
+		return nil, err
+	}
+	return values, nil
+}
+
+// once keeps no connection.
+var once = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// ask reads what a broker answers to a query.
+func ask(ctx context.Context, c *http.Client, admin, query string, take func(name, labels string, value float64)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/metrics?"+query, nil)
+	if err != nil {
+		return fmt.Errorf("metrics of %s: %w", admin, err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("metrics of %s: %s", admin, resp.Status)
+	}
+	if err := parse(io.LimitReader(resp.Body, maxAnswer), take); err != nil {
+		return fmt.Errorf("metrics of %s: %w", admin, err)
+	}
+	return nil
+}
+
+// parse reads the text format of Prometheus as far as it is needed here: NAME{LABEL="VALUE",...} NUMBER.
+func parse(in io.Reader, take func(name, labels string, value float64)) error {
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
 		line := lines.Text()
 		if strings.HasPrefix(line, "#") {
 			continue
@@ -110,11 +136,12 @@ func parse(in io.Reader) (reading, error) {
 		space := strings.LastIndexByte(line, ' ')
 		value, err := strconv.ParseFloat(line[space+1:], 64)
 		if space < 0 || err != nil {
-			return r, fmt.Errorf("%q is no metric", line)
+			return fmt.Errorf("%q is no metric", line)
 		}
 		name, labels, _ := strings.Cut(line[:space], "{")
-		r.take(name, labels, value)
+		take(name, labels, value)
 	}
+	return lines.Err()
 }
 
 func (r *reading) take(name, labels string, value float64) {

@@ -20,6 +20,7 @@
 //	I13  the system goes on                     Liveness                        O(n)    0.5 KB a partition     liveness_test
 //	I14  as good as before                      Hygiene                         O(n)    24 B a process         hygiene_test
 //	I15  time until it is whole                 Recovery                        O(n)    8 B a fault            recovery_test
+//	     memory does not grow                   Level                           O(n log n)  the series         level_test
 //	I16  what had to happen has happened        Show                            O(n)    none                   evidence_test
 //
 // I1 to I6 for a run of a few thousand records that is kept as a whole: Replicas and Delivery. What a failing run leaves of its

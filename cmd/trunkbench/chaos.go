@@ -22,6 +22,10 @@ func chaosCommand() *cobra.Command {
 	for _, r := range chaos.Rows {
 		fmt.Fprintf(&rows, "\n  %-18s %s", r.Name, r.Doc)
 	}
+	rows.WriteString("\n\nMany rows at once:\n")
+	for _, w := range chaos.Words {
+		fmt.Fprintf(&rows, "\n  %-18s %s", w.Name, w.Doc)
+	}
 	cmd := &cobra.Command{
 		Use:   "chaos",
 		Short: "Kill brokers and cut their power under full load, and prove that nothing was lost, repeated or reordered",
@@ -35,7 +39,7 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
   trunkbench chaos --row powercut,powercut-all --images /dev/shm`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := isolate(o.Rows); err != nil {
+			if err := isolate(o.WithDefaults().Rows); err != nil {
 				return err
 			}
 			if o.Binary == "" {
@@ -60,8 +64,9 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
 	f := cmd.Flags()
 	f.StringVar(&pages, "html", "", "write the run's page and an overview into this directory")
 	f.StringVar(&o.Binary, "trunklined", "", "path of the daemon (default: beside this program)")
-	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes; all: every row")
+	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes")
 	f.BoolVar(&each, "each", false, "a run of its own for each row, one after the other, instead of a mix")
+	f.BoolVar(&o.Pairs, "pairs", false, "some faults of brokers come while one of the network is in force")
 	f.IntVar(&o.Count, "count", o.Count, "faults, at most")
 	f.DurationVar(&o.Time, "time", 0, "no fault begins later (default: --count alone decides)")
 	f.DurationVar(&o.Every, "every", 0, "from the beginning of one fault to that of the next (default: the schedule's times)")

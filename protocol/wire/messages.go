@@ -291,8 +291,8 @@ type DeleteTopicOK struct {
 type PartitionState struct {
 	Partition protocol.Partition
 	Leader    protocol.BrokerID // as this replica believes
-	Epoch     protocol.Epoch
-	Leading   bool // this broker leads and serves
+	Epoch     protocol.Epoch    // newest that this replica has applied; read before Start, Next and Applied
+	Leading   bool              // this broker leads and serves
 	Start     protocol.Offset
 	Next      protocol.Offset
 	Bytes     uint64 // of segments on disk

@@ -158,7 +158,7 @@ type countView struct {
 func pageOf(r *Run) page {
 	p := page{Run: r, Name: r.name(), Promises: r.promises(), Few: len(r.Faults) <= few}
 	for _, row := range r.rows() {
-		p.Rows = append(p.Rows, viewOf(row, r.Counts))
+		p.Rows = append(p.Rows, viewOf(row, row.counts(r)))
 	}
 	p.Times = []timesView{{"publish pause", r.Pause}, {"from the start of the processes until ready", r.Restart}, {"from then until caught up", r.CatchUp}}
 	counts := maps.Clone(r.Observed.Totals)

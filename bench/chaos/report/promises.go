@@ -36,7 +36,7 @@ func (r *Run) promises() []promise {
 	if r.LostTurns == 0 {
 		again = r.Redelivered
 	}
-	return []promise{
+	all := []promise{
 		{"I1", "what was acknowledged is delivered, and is on every replica", end(r.Acked, "acknowledged"), r.Lost},
 		{"I2", "nothing is delivered that was not sent", some(r.Got, "delivered"), r.Phantom},
 		{"I3 I6", "a place in the log has one value, and no place is empty", end(r.ReadBack, "read back from replicas"), r.Diverged},
@@ -49,6 +49,22 @@ func (r *Run) promises() []promise {
 		{"I13", "every publish is answered", end(r.Sent, "sent"), r.Unanswered},
 		r.recovered(), r.evidence(),
 	}
+	for _, c := range systemChecks {
+		if f, ok := r.Checks[c.name]; ok {
+			all = append(all, promise{c.number, c.says, some(f.Checked, c.of), f.Broken})
+		}
+	}
+	return all
+}
+
+// systemChecks are the checkers of Run.Checks. A result of a run that had not all of them shows the others.
+var systemChecks = []struct{ name, number, says, of string }{
+	{"turns", "I7", "a consumer's turn begins where the one before was committed, and passes nothing over", "deliveries and turns"},
+	{"progress", "I11", "no replica goes back, and a later leader has what an earlier one had", "answers of replicas"},
+	{"positions", "I12", "what subscriptions have committed is linearizable", "operations"},
+	{"liveness", "I13", "with at most f brokers harmed every partition goes on, and no request waits", "requests and windows"},
+	{"hygiene", "I14", "brokers hold what they held before, end only by the fault, and their logs are clean", "looks and lines"},
+	{"memory", "D39", "the memory of the brokers does not grow", "series"},
 }
 
 // recovered looks for faults that nothing came back from.
@@ -74,7 +90,7 @@ func (r *Run) evidence() promise {
 	for _, row := range r.Rows {
 		for _, e := range row.Must {
 			n++
-			if !e.held(r.Counts, row.Faults) {
+			if !e.held(row.counts(r), row.Faults) {
 				p.Broken++
 			}
 		}

@@ -76,6 +76,22 @@ func TestPageShowsAllOfARun(t *testing.T) {
 	require.NotRegexp(t, `NaN|Inf\b`, page)
 }
 
+func TestPageShowsWhatCheckersFound(t *testing.T) {
+	r := sample(2)
+	r.Checks = map[string]verify.Findings{"liveness": {Checked: 7_777}, "hygiene": {Checked: 3, Broken: 2}, "turns": {}}
+	r.Rows[0].Seen = map[string]int64{"takeovers": 1}
+	page := html(t, r)
+	for _, want := range []string{"7 777 requests and windows", "3 looks and lines", "not checked", "takeovers: 1 "} {
+		require.Contains(t, page, want)
+	}
+	broken := map[string]int64{}
+	for _, p := range r.promises() {
+		broken[p.Number] += p.Broken
+	}
+	require.EqualValues(t, 2, broken["I14"])
+	require.EqualValues(t, 1, broken["I16"], "two faults, one takeover")
+}
+
 func TestBrokenPromisesAreSeen(t *testing.T) {
 	r := sample(2)
 	r.Lost, r.Counts["takeovers"] = 7, 1

@@ -33,16 +33,17 @@ type Run struct {
 	Unanswered  int64 `json:"unanswered"`
 	Diverged    int64 `json:"diverged"`
 
-	Rows       []Row            `json:"rows"`
-	Counts     map[string]int64 `json:"counts"`
-	RealTime   verify.Findings  `json:"real_time"`
-	Compared   Compared         `json:"compared"`
-	Pause      pause.Stats      `json:"pause_ms"`
-	Restart    pause.Stats      `json:"restart_ms"`
-	CatchUp    pause.Stats      `json:"catch_up_ms"`
-	Log        []LogLine        `json:"log"`
-	Violations []string         `json:"violations"`
-	Observed   observe.Report   `json:"observed"`
+	Rows       []Row                      `json:"rows"`
+	Counts     map[string]int64           `json:"counts"`
+	RealTime   verify.Findings            `json:"real_time"`
+	Checks     map[string]verify.Findings `json:"checks"`
+	Compared   Compared                   `json:"compared"`
+	Pause      pause.Stats                `json:"pause_ms"`
+	Restart    pause.Stats                `json:"restart_ms"`
+	CatchUp    pause.Stats                `json:"catch_up_ms"`
+	Log        []LogLine                  `json:"log"`
+	Violations []string                   `json:"violations"`
+	Observed   observe.Report             `json:"observed"`
 }
 
 // Fault is one that was made. Times but At, Wait and Hold are milliseconds.
@@ -51,6 +52,7 @@ type Fault struct {
 	Fault     string        `json:"fault"`
 	Target    string        `json:"target"`
 	Victims   []int         `json:"victims"`
+	Beside    string        `json:"beside"`
 	Partition int           `json:"partition"`
 	Again     bool          `json:"again"`
 	Rush      bool          `json:"rush"`
@@ -67,14 +69,15 @@ type Fault struct {
 
 // Row is what a row of the matrix showed.
 type Row struct {
-	Name   string      `json:"name"`
-	Matrix string      `json:"matrix"`
-	Doc    string      `json:"doc"`
-	Faults int         `json:"faults"`
-	Pause  pause.Stats `json:"pause_ms"`
-	Limit  pause.Stats `json:"limit_ms"`
-	Must   []Evidence  `json:"must"`
-	Broken []string    `json:"broken"`
+	Name   string           `json:"name"`
+	Matrix string           `json:"matrix"`
+	Doc    string           `json:"doc"`
+	Faults int              `json:"faults"`
+	Pause  pause.Stats      `json:"pause_ms"`
+	Limit  pause.Stats      `json:"limit_ms"`
+	Must   []Evidence       `json:"must"`
+	Seen   map[string]int64 `json:"seen"` // of the counters in Must; a result without it has them in Run.Counts
+	Broken []string         `json:"broken"`
 }
 
 // Evidence is how often something must have happened: PerFault times for each fault, at most Most times in all, unless that is
@@ -83,6 +86,14 @@ type Evidence struct {
 	Counter  string
 	PerFault float64
 	Most     int64
+}
+
+// counts returns what the row's evidence is judged by.
+func (row *Row) counts(r *Run) map[string]int64 {
+	if row.Seen != nil {
+		return row.Seen
+	}
+	return r.Counts
 }
 
 // Compared is how much of the replicas' files was compared byte for byte.

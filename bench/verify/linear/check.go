@@ -21,7 +21,7 @@ const (
 
 // Options change what is allowed and how long is searched.
 type Options struct {
-	Stale time.Duration // a describe may answer what was true so long before it was invoked
+	Stale time.Duration // a describe, or a read of a position, may answer what was true so long before it was invoked
 	Cap   time.Duration // for the search over one key; 0: 60 s
 }
 
@@ -73,8 +73,12 @@ func Positions(ops []history.Op, o Options) (Result, error) {
 		if op.Class != history.OK || op.Kind != history.Commit && op.Kind != history.Position {
 			continue
 		}
+		p := operation(i, op)
+		if op.Kind == history.Position {
+			p.Call = max(0, p.Call-o.Stale.Nanoseconds())
+		}
 		key := fmt.Sprintf("subscription %q partition %d", op.Key, op.Partition)
-		byKey[key] = append(byKey[key], operation(i, op))
+		byKey[key] = append(byKey[key], p)
 	}
 	return search(positionModel, byKey, o)
 }

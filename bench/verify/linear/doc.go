@@ -28,5 +28,6 @@
 //
 // A committed position only moves forward. commit ok: it is at Offset or above. position ok: it is exactly Offset, and no later
 // position is below it; that it is not above what was acknowledged is up to verify.Turns. An unknown commit says nothing: a client commits
-// on its own too, so any position above the last known one is possible at any time.
+// on its own too, so any position above the last known one is possible at any time. A leader that was replaced and does not know
+// it yet answers from its own state, which Options.Stale allows for.
 package linear

@@ -108,6 +108,15 @@ func TestPositions(t *testing.T) {
 	}
 }
 
+func TestPositionsOfAReplacedLeader(t *testing.T) {
+	stale := []history.Op{place(history.Commit, 0, 1, 5, history.OK), place(history.Position, 4, 5, 4, history.OK)}
+	for allowed, sound := range map[time.Duration]bool{0: false, 2: false, 3: true} {
+		r, err := Positions(stale, Options{Stale: allowed})
+		require.NoError(t, err)
+		require.Equal(t, sound, r.OK(), "%d", allowed)
+	}
+}
+
 func TestKeysAreJudgedByThemselves(t *testing.T) {
 	ops := []history.Op{ok(create, 0, 1, 1), ok(create, 2, 3, 2), {Kind: history.Publish}}
 	ops[1].Key = "b"

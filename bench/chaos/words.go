@@ -1,0 +1,71 @@
+package chaos
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Words are names of many rows at once, for --row.
+var Words = []struct{ Name, Doc string }{
+	{"all", "every row; with --each, as not all of them can run beside each other"},
+	{"everything", "row 39: all rows that can share brokers, disks and proxies, mixed, in part two at a time; memory must stay level"},
+}
+
+// apart are rows that everything leaves out, though they could be mixed: after a panic on a client's connection the client is told that
+// the outcome of what was in flight there is not known, and a run ends with that. See README.md, open.
+var apart = []string{"panic-leader"}
+
+// expand replaces a word by its rows; pairs says whether faults of it are made two at a time.
+func expand(rows []string) (names []string, pairs bool) {
+	switch {
+	case slices.Equal(rows, []string{"all"}):
+		return rowNames(), false
+	case slices.Equal(rows, []string{"everything"}):
+		for i := range Rows {
+			if r := &Rows[i]; !r.Rush && !inNetwork(r.Fault) && !slices.Contains(apart, r.Name) {
+				names = append(names, r.Name)
+			}
+		}
+		return names, true
+	}
+	return rows, false
+}
+
+// conflict returns an error if rows cannot run beside each other: proxies listen where hosts in namespaces of their own do not reach.
+func conflict(rows []string) error {
+	var proxied, networked []string
+	for _, name := range rows {
+		switch fault := rowOf(name).Fault; {
+		case inNetwork(fault):
+			networked = append(networked, name)
+		case isFronted(fault):
+			proxied = append(proxied, name)
+		}
+	}
+	if len(proxied) == 0 || len(networked) == 0 {
+		return nil
+	}
+	return fmt.Errorf("rows %s need network namespaces and rows %s need proxies: they cannot run beside each other, use --each",
+		strings.Join(networked, ", "), strings.Join(proxied, ", "))
+}
+
+// isFronted reports whether a fault is made by proxies.
+func isFronted(fault string) bool {
+	_, ok := networkFaults(nil)[fault]
+	return ok
+}
+
+// besides returns which of the rows may be in force while another fault comes and goes: those of the network that hit no broker and
+// leave all of them able to go on.
+func besides(rows []string) []string {
+	return slices.DeleteFunc(slices.Clone(rows), func(name string) bool {
+		r := rowOf(name)
+		return r.Target != Nobody || !isFronted(r.Fault)
+	})
+}
+
+// besideOne reports whether a row's fault may come and go while one of besides is in force.
+func besideOne(r *Row) bool {
+	return r.Target != Nobody && !r.Rush && !isFronted(r.Fault) && !inNetwork(r.Fault)
+}
