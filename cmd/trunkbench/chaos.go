@@ -19,6 +19,8 @@ func chaosCommand() *cobra.Command {
 	var rows strings.Builder
 	var pages string
 	var each bool
+	var systems []string
+	rounds, rate := 1, 0
 	for _, r := range chaos.Rows {
 		fmt.Fprintf(&rows, "\n  %-18s %s", r.Name, r.Doc)
 	}
@@ -30,11 +32,22 @@ func chaosCommand() *cobra.Command {
 Rows:` + rows.String() + `
 
 Power cuts need root and loop devices: each broker's data lies on an ext4 image that is mounted for the run. Faults of the network
-need root, nft and tc (Debian: nftables, iproute2): the run and each broker get network namespaces of their own.`,
+need root, nft and tc (Debian: nftables, iproute2): the run and each broker get network namespaces of their own.
+
+With --system the rows ` + strings.Join(chaos.SystemRows(), ", ") + ` run on Trunkline and its peers in turns, each with what
+` + "`trunkbench drivers`" + ` says that it sets: the same schedule, the same faults, a fixed rate in an open loop, and everything that was
+acknowledged read back at the end. --count, --every, --seed, --partitions, --producers, --dir, --images and --image-mb mean the same there.`,
 		Example: `  trunkbench chaos --row sigkill --count 50 --seed 7
-  trunkbench chaos --row powercut,powercut-all --images /dev/shm`,
+  trunkbench chaos --row powercut,powercut-all --images /dev/shm
+  trunkbench chaos --system trunkline,jetstream:default,rabbitmq --row leader,powercut-all --rate 1000 --rounds 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(systems) > 0 {
+				return runSystems(cmd, systems, o.Rows, rounds, chaos.SystemOptions{
+					Count: o.Count, Every: o.Every, Seed: o.Seed, Rate: rate, Partitions: o.Partitions, Producers: o.Producers,
+					Dir: o.Dir, Images: o.Images, ImageMB: o.ImageMB, Progress: cmd.ErrOrStderr(),
+				})
+			}
 			if err := isolate(o.Rows); err != nil {
 				return err
 			}
@@ -71,6 +84,9 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
 	f.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of the topic")
 	f.IntVar(&o.Producers, "producers", o.Producers, "producers, each on every partition")
 	f.IntVar(&o.Subscriptions, "subscriptions", o.Subscriptions, "subscriptions, each of everything")
+	f.StringSliceVar(&systems, "system", nil, "run on these, each as DRIVER, DRIVER:PROFILE or DRIVER:* (see `trunkbench drivers`), not on Trunkline's own harness")
+	f.IntVar(&rate, "rate", 1000, "with --system: messages a second")
+	f.IntVar(&rounds, "rounds", 1, "with --system: how often all of it is done, each time with the next seed")
 	f.StringVar(&o.Dir, "dir", o.Dir, "where the run makes its directory")
 	f.StringVar(&o.Images, "images", "", "where the brokers' disks are made, for power cuts (default: --dir)")
 	f.IntVar(&o.ImageMB, "image-mb", o.ImageMB, "size of a broker's disk in MiB")
