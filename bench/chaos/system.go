@@ -38,6 +38,8 @@ type SystemOptions struct {
 	Images   string // where the disks' images are made; "": Dir
 	ImageMB  int    // size of an image, MiB
 	Progress io.Writer
+
+	patience time.Duration // without any delivery while something is missing; 0: drainPatient
 }
 
 // SystemRows are the names of the rows that can be run on any system: SIGKILL and power cuts, whose victims are known by what every
@@ -63,6 +65,7 @@ func (o SystemOptions) withDefaults() SystemOptions {
 	setDefault(&o.Dir, os.TempDir())
 	setDefault(&o.Images, o.Dir)
 	setDefault(&o.ImageMB, 2048)
+	setDefault(&o.patience, drainPatient)
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -297,7 +300,7 @@ func (r *systemRun) readBack(ctx context.Context) {
 	if err := r.load.close(settling); err != nil {
 		r.say("%v", err) // the messages concerned count as unanswered
 	}
-	if err := r.load.readBack(ctx); err != nil {
+	if err := r.load.readBack(ctx, r.opts.patience); err != nil {
 		r.res.broken("%v", err)
 	}
 }

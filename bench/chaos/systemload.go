@@ -142,8 +142,8 @@ func (l *systemLoad) close(ctx context.Context) error {
 }
 
 // readBack reads everything from the first message on: until nothing that was acknowledged is missing, or nothing has come for
-// drainPatient.
-func (l *systemLoad) readBack(ctx context.Context) error {
+// as long as patience.
+func (l *systemLoad) readBack(ctx context.Context, patience time.Duration) error {
 	failed := make(chan error, 1) // the driver tells at most one
 	open, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
@@ -164,7 +164,7 @@ func (l *systemLoad) readBack(ctx context.Context) error {
 			seen, since = n, time.Now()
 		}
 		quiet := time.Since(since)
-		if quiet > drainPatient || quiet > readQuiet && l.ledger.Missing(0) == 0 {
+		if quiet > patience || quiet > readQuiet && l.ledger.Missing(0) == 0 {
 			break
 		}
 		if err = sleep(ctx, recoverPoll); err != nil {

@@ -19,8 +19,7 @@ func chaosCommand() *cobra.Command {
 	var rows strings.Builder
 	var pages string
 	var each bool
-	var systems []string
-	rounds, rate := 1, 0
+	var others besides
 	for _, r := range chaos.Rows {
 		fmt.Fprintf(&rows, "\n  %-18s %s", r.Name, r.Doc)
 	}
@@ -34,19 +33,18 @@ Rows:` + rows.String() + `
 Power cuts need root and loop devices: each broker's data lies on an ext4 image that is mounted for the run. Faults of the network
 need root, nft and tc (Debian: nftables, iproute2): the run and each broker get network namespaces of their own.
 
-With --system the rows ` + strings.Join(chaos.SystemRows(), ", ") + ` run on Trunkline and its peers in turns, each with what
-` + "`trunkbench drivers`" + ` says that it sets: the same schedule, the same faults, a fixed rate in an open loop, and everything that was
-acknowledged read back at the end. --count, --every, --seed, --partitions, --producers, --dir, --images and --image-mb mean the same there.`,
+` + besidesHelp(),
 		Example: `  trunkbench chaos --row sigkill --count 50 --seed 7
   trunkbench chaos --row powercut,powercut-all --images /dev/shm
   trunkbench chaos --system trunkline,jetstream:default,rabbitmq --row leader,powercut-all --rate 1000 --rounds 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(systems) > 0 {
-				return runSystems(cmd, systems, o.Rows, rounds, chaos.SystemOptions{
-					Count: o.Count, Every: o.Every, Seed: o.Seed, Rate: rate, Partitions: o.Partitions, Producers: o.Producers,
-					Dir: o.Dir, Images: o.Images, ImageMB: o.ImageMB, Progress: cmd.ErrOrStderr(),
-				})
+			if !cmd.Flags().Changed("images") {
+				o.Images = o.Dir
+			}
+			o.Progress = cmd.ErrOrStderr()
+			if len(others.systems) > 0 {
+				return others.run(cmd, &o)
 			}
 			if err := isolate(o.Rows); err != nil {
 				return err
@@ -58,10 +56,6 @@ acknowledged read back at the end. --count, --every, --seed, --partitions, --pro
 				}
 				o.Binary = filepath.Join(filepath.Dir(self), "trunklined")
 			}
-			if !cmd.Flags().Changed("images") {
-				o.Images = o.Dir
-			}
-			o.Progress = cmd.ErrOrStderr()
 			runs := []chaos.Options{o}
 			if each {
 				runs = chaos.Each(o)
@@ -70,11 +64,19 @@ acknowledged read back at the end. --count, --every, --seed, --partitions, --pro
 			return errors.Join(err, leavePages(cmd, pages, results), verdict(results))
 		},
 	}
+	chaosFlags(cmd, &o)
+	others.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&pages, "html", "", "write the run's page and an overview into this directory")
+	f.BoolVar(&each, "each", false, "a run of its own for each row, one after the other, instead of a mix")
+	return cmd
+}
+
+// chaosFlags are those of the options themselves.
+func chaosFlags(cmd *cobra.Command, o *chaos.Options) {
+	f := cmd.Flags()
 	f.StringVar(&o.Binary, "trunklined", "", "path of the daemon (default: beside this program)")
 	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes; all: every row")
-	f.BoolVar(&each, "each", false, "a run of its own for each row, one after the other, instead of a mix")
 	f.IntVar(&o.Count, "count", o.Count, "faults, at most")
 	f.DurationVar(&o.Time, "time", 0, "no fault begins later (default: --count alone decides)")
 	f.DurationVar(&o.Every, "every", 0, "from the beginning of one fault to that of the next (default: the schedule's times)")
@@ -84,15 +86,11 @@ acknowledged read back at the end. --count, --every, --seed, --partitions, --pro
 	f.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of the topic")
 	f.IntVar(&o.Producers, "producers", o.Producers, "producers, each on every partition")
 	f.IntVar(&o.Subscriptions, "subscriptions", o.Subscriptions, "subscriptions, each of everything")
-	f.StringSliceVar(&systems, "system", nil, "run on these, each as DRIVER, DRIVER:PROFILE or DRIVER:* (see `trunkbench drivers`), not on Trunkline's own harness")
-	f.IntVar(&rate, "rate", 1000, "with --system: messages a second")
-	f.IntVar(&rounds, "rounds", 1, "with --system: how often all of it is done, each time with the next seed")
 	f.StringVar(&o.Dir, "dir", o.Dir, "where the run makes its directory")
 	f.StringVar(&o.Images, "images", "", "where the brokers' disks are made, for power cuts (default: --dir)")
 	f.IntVar(&o.ImageMB, "image-mb", o.ImageMB, "size of a broker's disk in MiB")
 	f.StringToStringVar(&o.Config, "set", nil, "more keys of the brokers' configuration, like raft.tick=200ms")
 	f.BoolVar(&o.Keep, "keep", false, "keep logs and data also if all went well")
-	return cmd
 }
 
 // runChaos runs one after the other and prints each result, also as a line of JSON. What this machine cannot do is said and left out
