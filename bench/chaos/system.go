@@ -28,6 +28,7 @@ type SystemOptions struct {
 	Profile    string        // one of the driver's; "": its first
 	Row        string        // one of SystemRows
 	Count      int           // faults
+	WarmUp     time.Duration // under load before the first fault: a system that syncs now and then has done so once
 	Every      time.Duration // from the beginning of one fault to that of the next, unless that is not over yet; 0: the schedule's
 	Seed       uint64        // the schedule follows from it, and is the same for all systems
 	Rate       int           // messages a second, of all producers
@@ -59,6 +60,7 @@ func (o SystemOptions) withDefaults() SystemOptions {
 	setDefault(&o.Row, "leader")
 	setDefault(&o.Count, 10)
 	setDefault(&o.Seed, 1)
+	setDefault(&o.WarmUp, warmUp)
 	setDefault(&o.Rate, 1000)
 	setDefault(&o.Partitions, 8)
 	setDefault(&o.Producers, 4)
@@ -87,8 +89,8 @@ func (o *SystemOptions) validate() error {
 
 // replay returns the command that runs the same schedule again.
 func (o *SystemOptions) replay() string {
-	return fmt.Sprintf("trunkbench chaos --system %s:%s --row %s --count %d --every %v --seed %d --rate %d --partitions %d --producers %d --images %s --image-mb %d",
-		o.Driver.Name(), o.Profile, o.Row, o.Count, o.Every, o.Seed, o.Rate, o.Partitions, o.Producers, o.Images, o.ImageMB)
+	return fmt.Sprintf("trunkbench chaos --system %s:%s --row %s --count %d --warm-up %v --every %v --seed %d --rate %d --partitions %d --producers %d --images %s --image-mb %d",
+		o.Driver.Name(), o.Profile, o.Row, o.Count, o.WarmUp, o.Every, o.Seed, o.Rate, o.Partitions, o.Producers, o.Images, o.ImageMB)
 }
 
 // systemRun is one run on one system. It belongs to one goroutine.
@@ -185,7 +187,21 @@ func (r *systemRun) bringUp(ctx context.Context) error {
 	if r.load, err = startSystemLoad(up, r.system, &r.opts); err != nil {
 		return err
 	}
-	return sleep(ctx, warmUp)
+	return errors.Join(sleep(ctx, r.opts.WarmUp), inhabited(where.Data))
+}
+
+// inhabited returns an error if one of the directories is empty: a power cut of a disk that nobody uses shows nothing.
+func inhabited(dirs []string) error {
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err == nil && len(entries) == 0 {
+			err = fmt.Errorf("%s is empty: the node keeps its data elsewhere, and would not notice its disk's end", dir)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // injectAll makes the faults one after the other, each when the nodes of the one before are back and every partition acknowledges. It

@@ -83,6 +83,13 @@ func TestLossAfterAPowerCutBreaksOnlyAPromiseThatWasGiven(t *testing.T) {
 	require.ErrorContains(t, errors.New(late.Broken[0]), "the load was not offered")
 }
 
+func TestDiskThatNobodyUsesIsFound(t *testing.T) {
+	dir := t.TempDir()
+	require.ErrorContains(t, inhabited([]string{dir}), "the node keeps its data elsewhere")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "segment"), nil, 0o600))
+	require.NoError(t, inhabited([]string{dir}))
+}
+
 func TestTableSumsUpTheRoundsOfEachSystem(t *testing.T) {
 	result := func(system string, pause float64, lost int64) *SystemResult {
 		return &SystemResult{

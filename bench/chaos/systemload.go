@@ -112,6 +112,13 @@ func (l *systemLoad) answered(m *driver.Message, a driver.Ack) {
 	}
 }
 
+// firstFailure returns the first answer that was an error, or "".
+func (l *systemLoad) firstFailure() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
 // counts returns how many messages were acknowledged, by partition.
 func (l *systemLoad) counts() []int64 {
 	out := make([]int64, l.partitions)

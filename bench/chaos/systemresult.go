@@ -61,7 +61,7 @@ func (r *SystemResult) conclude(l *systemLoad, cut bool) {
 		pauses, restarts = append(pauses, duration(f.Pause)), append(restarts, duration(f.Restart))
 	}
 	r.Pause, r.Restart = pause.Of(pauses), pause.Of(restarts)
-	r.Offered, r.Failed = l.offered.Load(), l.failed
+	r.Offered, r.Failed = l.offered.Load(), l.firstFailure()
 	r.count(l.ledger.Tally())
 	r.judge(cut)
 }

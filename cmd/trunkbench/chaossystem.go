@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ type besides struct {
 	systems []string
 	rate    int
 	rounds  int
+	warmUp  time.Duration
 }
 
 func besidesHelp() string {
@@ -29,6 +31,7 @@ func (b *besides) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&b.systems, "system", nil, "run on these, each DRIVER, DRIVER:PROFILE or DRIVER:* (see trunkbench drivers), instead of Trunkline's own harness")
 	f.IntVar(&b.rate, "rate", 1000, "with --system: messages a second")
+	f.DurationVar(&b.warmUp, "warm-up", time.Second, "with --system: time under load before the first fault")
 	f.IntVar(&b.rounds, "rounds", 1, "with --system: how often all of it is done, each time with the next seed")
 }
 
@@ -44,7 +47,7 @@ func (b *besides) run(cmd *cobra.Command, o *chaos.Options) error {
 		systems = append(systems, found...)
 	}
 	one := chaos.SystemOptions{
-		Count: o.Count, Every: o.Every, Seed: o.Seed, Rate: b.rate, Partitions: o.Partitions, Producers: o.Producers,
+		Count: o.Count, WarmUp: b.warmUp, Every: o.Every, Seed: o.Seed, Rate: b.rate, Partitions: o.Partitions, Producers: o.Producers,
 		Dir: o.Dir, Images: o.Images, ImageMB: o.ImageMB, Progress: o.Progress,
 	}
 	var results []*chaos.SystemResult
