@@ -117,7 +117,8 @@ func systemPlan(o *SystemOptions) []Event {
 
 // RunSystem runs a row's schedule on a system, with the driver's settings and nothing else, and tells what it cost and what was lost. An error
 // means that the run could not be carried out: an *UnavailableError where this machine cannot make the fault, driver.ErrNotInstalled
-// where the system is not here. That a system did not come back, or broke what its driver says it promises, is in Result.Broken.
+// where the system is not here. That a system did not come back, or broke what its driver says it promises, is in SystemResult.Broken. The end
+// of ctx ends the run without a result.
 func RunSystem(ctx context.Context, opts SystemOptions) (res *SystemResult, err error) {
 	opts = opts.withDefaults()
 	if err := errors.Join(opts.validate(), opts.Driver.Installed()); err != nil {
@@ -146,9 +147,12 @@ func RunSystem(ctx context.Context, opts SystemOptions) (res *SystemResult, err 
 		return nil, err
 	}
 	r.readBack(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // what was not read yet is not lost
+	}
 	r.res.conclude(r.load, r.cuts())
 	r.res.Seconds = time.Since(r.start).Seconds()
-	return r.res, ctx.Err()
+	return r.res, nil
 }
 
 func (r *systemRun) say(format string, args ...any) {

@@ -83,6 +83,18 @@ func TestLossAfterAPowerCutBreaksOnlyAPromiseThatWasGiven(t *testing.T) {
 	require.ErrorContains(t, errors.New(late.Broken[0]), "the load was not offered")
 }
 
+func TestSystemRunThatIsInterruptedTellsOfNoLoss(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	dir := t.TempDir()
+	res, err := RunSystem(ctx, SystemOptions{Driver: planted.Driver{}, Count: 100, Dir: dir})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Nil(t, res)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 func TestDiskThatNobodyUsesIsFound(t *testing.T) {
 	dir := t.TempDir()
 	require.ErrorContains(t, inhabited([]string{dir}), "the node keeps its data elsewhere")
