@@ -10,6 +10,7 @@ ROW      ?= sigkill
 CHAOS_SMOKE := none,leader,sigkill-rush,sigkill-all,powercut,powercut-all,partkill,stop-leader,stop-short,partition-leader,raft-delay,raft-rate,client-loss-5,clients-cut,nat-port,diskfull-leader,diskfull-stop,failed-fsync,short-write,diskfreeze,slow-fsync,journalflip,lag,panic-follower,oom,group-storm,named-producer,churn,clock
 BENCH_SHORT := publish-256b-4p,publish-1k-4p,sync-1p,rate-300
 BENCH_ALL   := publish-256b-1p,publish-256b-4p,publish-1k-1p,publish-1k-4p,sync-1p,sync-16p,e2e-half,e2e-half-1k,rate-300,rate-1k,rate-10k,fanout-1,fanout-2,fanout-4,catchup-1g,partitions-1,partitions-8,partitions-64,partitions-256,failover
+CHAOS_PEERS := trunkline,jetstream:default,rabbitmq
 BENCH_PEERS := trunkline,jetstream:*,kafka:*,rabbitmq:*
 OUT         := trunkbench-out
 STAGES      := ./protocol/frame ./protocol/batch ./broker/internal/session ./broker/internal/partition ./broker/internal/raftnet ./broker/internal/journal ./broker/internal/fsm ./broker/internal/seglog
@@ -19,7 +20,7 @@ NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build faults planted demo hostile scale chaos chaos-smoke chaos-power bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
+.PHONY: help build faults planted demo hostile scale chaos chaos-smoke chaos-power chaos-peers bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,10 @@ chaos-smoke: build faults ## a short run of each row of the fault matrix, about 
 
 chaos-power: build ## 50 power cuts, of one broker and of all at once; needs root and loop devices (SEED, CHAOS_FLAGS)
 	$(BIN)/trunkbench chaos --row powercut,powercut-all --count 50 --seed $(SEED) $(CHAOS_FLAGS)
+
+chaos-peers: build ## leaders killed, then all power cut, Trunkline and its peers in turns, about 45 minutes; `make peers` first (SEED, CHAOS_FLAGS)
+	$(BIN)/trunkbench chaos --system $(CHAOS_PEERS) --row leader --count 5 --rounds 4 --rate 300 --partitions 3 --seed $(SEED) $(CHAOS_FLAGS)
+	$(BIN)/trunkbench chaos --system $(CHAOS_PEERS) --row powercut-all --count 1 --warm-up 125s --rounds 5 --rate 300 --partitions 3 --seed $(SEED) $(CHAOS_FLAGS)
 
 scale: build ## 200 partitions on three brokers: idle cost of each, restart of all, and the pause of a kill (SCALE_FLAGS)
 	$(BIN)/trunkbench scale $(SCALE_FLAGS)

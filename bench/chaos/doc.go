@@ -53,6 +53,24 @@
 // Clients that are killed are processes (package worker) with a topic of their own, beside the load; what they say they did and
 // were told is judged by books of the fault's own, and what those find is a violation like any other.
 //
+// # Other systems
+//
+// RunSystem runs the rows of SystemRows on any system that a driver knows (package driver), Trunkline or a peer, so that they stand
+// beside each other: the same schedule, kill and cutPower as in Run, verify.Ledger and pause.Meter. What it needs of a system is
+// driver.System, and of the driver that it puts a node's data where driver.Options.Data says.
+//
+//	open, create -> warm-up at a fixed rate, open loop -> faults -> every publish answered -> read all from the first on -> judge
+//	                                                      each: healthy time, leader as the system tells it, hit, away, prove,
+//	                                                            start until healthy, until every partition acknowledges
+//
+// Nothing is consumed before the end: a message that was delivered before the power went would say nothing about what the system
+// still holds. Acknowledged and not read back is lost, read twice without the system's saying so is repeated. A pause is ended by an
+// acknowledgement, not by an error. A system is judged by what its driver's About promises, and everything is reported. Run demands
+// more of Trunkline than this: its own replicas read back, their files compared, consumers that live through all of it.
+//
+// A node that does not become healthy within startLimit, or a partition that acknowledges nothing recoverLimit later, ends the faults
+// and is in SystemResult.Broken; what is there is read back all the same. Messages under way: producers x systemInFlight.
+//
 // # Failure, interruption and bounds
 //
 //	a promise is broken            the run ends after the fault; Result.Violations; schedule, result, logs and data stay, the newest

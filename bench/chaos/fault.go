@@ -76,10 +76,27 @@ func (kill) Recover(_ context.Context, c *cluster.Cluster, victims []int) error 
 }
 
 func (kill) Inject(ctx context.Context, c *cluster.Cluster, victims []int) error {
-	return each(victims, func(id int) error { return c.Kill(ctx, id) })
+	return killAll(ctx, c, victims)
 }
 
 func (kill) Prove(_ context.Context, c *cluster.Cluster, victims []int) error {
+	return allGone(c, victims)
+}
+
+// processes are what SIGKILL and power cuts need of those that they hit: brokers of a cluster, or of a driver's system.
+type processes interface {
+	Kill(ctx context.Context, id int) error
+	Pause(id int) error
+	Broker(id int) (cluster.Broker, error) // its ID and PID
+}
+
+// killAll ends the victims with SIGKILL, all at the same time.
+func killAll(ctx context.Context, c processes, victims []int) error {
+	return each(victims, func(id int) error { return c.Kill(ctx, id) })
+}
+
+// allGone returns an error if a victim's process is there.
+func allGone(c processes, victims []int) error {
 	for _, id := range victims {
 		b, err := c.Broker(id)
 		if err == nil && b.PID != 0 {

@@ -101,12 +101,6 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 func (o *Options) validate() error {
-	within := func(flag string, value, low, high int) error {
-		if value < low || value > high {
-			return fmt.Errorf("--%s %d is outside %d to %d", flag, value, low, high)
-		}
-		return nil
-	}
 	for _, name := range o.Rows {
 		if !slices.ContainsFunc(Rows, func(r Row) bool { return r.Name == name }) {
 			return fmt.Errorf("there is no row %q: choose of %s", name, strings.Join(rowNames(), ", "))
@@ -126,6 +120,13 @@ func (o *Options) validate() error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func within(flag string, value, low, high int) error {
+	if value < low || value > high {
+		return fmt.Errorf("--%s %d is outside %d to %d", flag, value, low, high)
 	}
 	return nil
 }

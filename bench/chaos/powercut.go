@@ -20,9 +20,7 @@ const (
 
 // powerCut takes the power from brokers: each keeps its data on a disk of its own, which loses what was not synced.
 //
-//	running --SIGSTOP--> stopped --canary, EXT4_IOC_SHUTDOWN--> without disk --SIGKILL, unmount--> off --mount--> disk back --> started
-//
-// The process is stopped first so that it does not see, and cannot answer for, its disk's end.
+// What happens to a broker is said at rack.cutPower.
 type powerCut struct {
 	harmless
 	*rack
@@ -35,20 +33,37 @@ func (p *powerCut) Available() error { return p.available(p.Name()) }
 func (p *powerCut) Setup(ctx context.Context, dir string, n int) error { return p.setup(ctx, dir, n) }
 
 func (p *powerCut) Inject(ctx context.Context, c *cluster.Cluster, victims []int) error {
+	return p.cutPower(ctx, c, victims)
+}
+
+func (p *powerCut) Prove(ctx context.Context, _ *cluster.Cluster, victims []int) error {
+	return p.proveCut(ctx, victims)
+}
+
+func (p *powerCut) Recover(_ context.Context, c *cluster.Cluster, victims []int) error {
+	return spawn(c, victims)
+}
+
+// cutPower takes the power from processes and their disks, and proveCut gives the disks back:
+//
+//	running --SIGSTOP--> stopped --canary, EXT4_IOC_SHUTDOWN--> without disk --SIGKILL, unmount--> off --mount--> disk back --> started
+//
+// A process is stopped first so that it does not see, and cannot answer for, its disk's end.
+func (r *rack) cutPower(ctx context.Context, c processes, victims []int) error {
 	if err := each(victims, func(id int) error { return freeze(ctx, c, id) }); err != nil {
 		return err
 	}
 	err := each(victims, func(id int) error {
-		d := p.disks[id]
+		d := r.disks[id]
 		return errors.Join(write(filepath.Join(d.dir, canary), []byte("not synced"), false), d.cut())
 	})
 	return errors.Join(err, each(victims, func(id int) error {
-		return errors.Join(c.Kill(ctx, id), p.disks[id].unmount())
+		return errors.Join(c.Kill(ctx, id), r.disks[id].unmount())
 	}))
 }
 
 // freeze stops a broker and waits until none of its threads runs.
-func freeze(ctx context.Context, c *cluster.Cluster, id int) error {
+func freeze(ctx context.Context, c processes, id int) error {
 	b, err := c.Broker(id)
 	if err != nil {
 		return err
@@ -71,9 +86,10 @@ func freeze(ctx context.Context, c *cluster.Cluster, id int) error {
 	}
 }
 
-func (p *powerCut) Prove(ctx context.Context, _ *cluster.Cluster, victims []int) error {
+// proveCut mounts the disks again and shows that what was not synced is gone.
+func (r *rack) proveCut(ctx context.Context, victims []int) error {
 	return each(victims, func(id int) error {
-		d := p.disks[id]
+		d := r.disks[id]
 		if err := d.mount(ctx); err != nil {
 			return err
 		}
@@ -86,10 +102,6 @@ func (p *powerCut) Prove(ctx context.Context, _ *cluster.Cluster, victims []int)
 		}
 		return nil
 	})
-}
-
-func (p *powerCut) Recover(_ context.Context, c *cluster.Cluster, victims []int) error {
-	return spawn(c, victims)
 }
 
 // each does something with all victims at the same time and waits for all.

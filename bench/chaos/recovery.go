@@ -38,7 +38,7 @@ func (r *run) awaitRecovery(ctx context.Context, f *Injected, started time.Time)
 			err = behind(d, then)
 		}
 		if err == nil {
-			err = r.idle(acked)
+			err = idle(r.load.counts(), acked)
 		}
 		if err == nil {
 			break
@@ -52,7 +52,7 @@ func (r *run) awaitRecovery(ctx context.Context, f *Injected, started time.Time)
 	}
 	now := time.Now()
 	f.CatchUp = millis(now.Sub(ready))
-	f.Pause = millis(r.load.pauses.Longest(r.everyPartition(), f.at, now))
+	f.Pause = millis(r.load.pauses.Longest(everyPartition(r.opts.Partitions), f.at, now))
 	return nil
 }
 
@@ -69,8 +69,9 @@ func await(ctx context.Context, what func() error) error {
 	}
 }
 
-func (r *run) everyPartition() []int32 {
-	parts := make([]int32, r.opts.Partitions)
+// everyPartition returns the numbers of n partitions.
+func everyPartition(n int) []int32 {
+	parts := make([]int32, n)
 	for i := range parts {
 		parts[i] = int32(i)
 	}
@@ -108,8 +109,8 @@ func behind(d, then *client.TopicDescription) error {
 }
 
 // idle returns an error if a partition has acknowledged nothing since.
-func (r *run) idle(since []int64) error {
-	for p, n := range r.load.counts() {
+func idle(now, since []int64) error {
+	for p, n := range now {
 		if n == since[p] {
 			return fmt.Errorf("partition %d acknowledges nothing", p)
 		}

@@ -45,6 +45,16 @@ type Options struct {
 	Dir     string   // exists and is empty; for data, configurations and logs of own nodes. Close leaves it empty or removes it
 	Addrs   []string // of a running cluster; nil: start own nodes
 	Binary  string   // of the server, where there is one; empty: the driver's usual place
+	// Data are directories that exist, one a node by ID, for what the nodes store; nil: below Dir. Close leaves them as they are.
+	Data []string
+}
+
+// Store returns where a node keeps its data: in Data, or else at its driver's usual place. IDs are counted from 1.
+func (o Options) Store(id int, usual string) string {
+	if id > len(o.Data) {
+		return usual
+	}
+	return o.Data[id-1]
 }
 
 // System is one running cluster with whatever clients are needed to administer it. All methods may be called from any

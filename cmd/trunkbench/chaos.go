@@ -19,6 +19,7 @@ func chaosCommand() *cobra.Command {
 	var rows strings.Builder
 	var pages string
 	var each bool
+	var others besides
 	for _, r := range chaos.Rows {
 		fmt.Fprintf(&rows, "\n  %-18s %s", r.Name, r.Doc)
 	}
@@ -34,11 +35,21 @@ func chaosCommand() *cobra.Command {
 Rows:` + rows.String() + `
 
 Power cuts need root and loop devices: each broker's data lies on an ext4 image that is mounted for the run. Faults of the network
-need root, nft and tc (Debian: nftables, iproute2): the run and each broker get network namespaces of their own.`,
+need root, nft and tc (Debian: nftables, iproute2): the run and each broker get network namespaces of their own.
+
+` + besidesHelp(),
 		Example: `  trunkbench chaos --row sigkill --count 50 --seed 7
-  trunkbench chaos --row powercut,powercut-all --images /dev/shm`,
+  trunkbench chaos --row powercut,powercut-all --images /dev/shm
+  trunkbench chaos --system trunkline,jetstream:default,rabbitmq --row leader,powercut-all --rate 1000 --rounds 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("images") {
+				o.Images = o.Dir
+			}
+			o.Progress = cmd.ErrOrStderr()
+			if len(others.systems) > 0 {
+				return others.run(cmd, &o)
+			}
 			if err := isolate(o.WithDefaults().Rows); err != nil {
 				return err
 			}
@@ -49,10 +60,6 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
 				}
 				o.Binary = filepath.Join(filepath.Dir(self), "trunklined")
 			}
-			if !cmd.Flags().Changed("images") {
-				o.Images = o.Dir
-			}
-			o.Progress = cmd.ErrOrStderr()
 			runs := []chaos.Options{o}
 			if each {
 				runs = chaos.Each(o)
@@ -61,11 +68,19 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
 			return errors.Join(err, leavePages(cmd, pages, results), verdict(results))
 		},
 	}
+	chaosFlags(cmd, &o)
+	others.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&pages, "html", "", "write the run's page and an overview into this directory")
+	f.BoolVar(&each, "each", false, "a run of its own for each row, one after the other, instead of a mix")
+	return cmd
+}
+
+// chaosFlags are those of the options themselves.
+func chaosFlags(cmd *cobra.Command, o *chaos.Options) {
+	f := cmd.Flags()
 	f.StringVar(&o.Binary, "trunklined", "", "path of the daemon (default: beside this program)")
 	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes")
-	f.BoolVar(&each, "each", false, "a run of its own for each row, one after the other, instead of a mix")
 	f.BoolVar(&o.Pairs, "pairs", false, "some faults of brokers come while one of the network is in force")
 	f.IntVar(&o.Count, "count", o.Count, "faults, at most")
 	f.DurationVar(&o.Time, "time", 0, "no fault begins later (default: --count alone decides)")
@@ -81,7 +96,6 @@ need root, nft and tc (Debian: nftables, iproute2): the run and each broker get 
 	f.IntVar(&o.ImageMB, "image-mb", o.ImageMB, "size of a broker's disk in MiB")
 	f.StringToStringVar(&o.Config, "set", nil, "more keys of the brokers' configuration, like raft.tick=200ms")
 	f.BoolVar(&o.Keep, "keep", false, "keep logs and data also if all went well")
-	return cmd
 }
 
 // runChaos runs one after the other and prints each result, also as a line of JSON. What this machine cannot do is said and left out

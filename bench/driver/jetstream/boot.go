@@ -50,7 +50,7 @@ func (s *system) boot(ctx context.Context, opts driver.Options) error {
 	if err := installed(binary); err != nil {
 		return err
 	}
-	sites, err := s.plan(max(opts.Nodes, 1))
+	sites, err := s.plan(opts)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,8 @@ func (s *system) boot(ctx context.Context, opts driver.Options) error {
 }
 
 // plan gives each server a name, ports and a place.
-func (s *system) plan(count int) ([]site, error) {
+func (s *system) plan(opts driver.Options) ([]site, error) {
+	count := max(opts.Nodes, 1)
 	ports, err := nodes.FreePorts(3 * count)
 	if err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (s *system) plan(count int) ([]site, error) {
 		name := fmt.Sprintf("n%d", i+1)
 		sites[i] = site{
 			Name: name, Client: ports[3*i], Monitor: ports[3*i+1], Route: ports[3*i+2],
-			Store: filepath.Join(s.dir, name, "store"), Sync: s.profile == fsyncAlways,
+			Store: opts.Store(i+1, filepath.Join(s.dir, name, "store")), Sync: s.profile == fsyncAlways,
 		}
 		for j := 0; j < count && count > 1; j++ {
 			sites[i].Routes = append(sites[i].Routes, ports[3*j+2])

@@ -54,7 +54,7 @@ type site struct {
 	AMQP, Dist, API int // ports
 	EPMD            int
 	Peers           []int // IDs
-	Dir             string
+	Dir, Data       string
 	Cookie          string
 	Credit          string
 }
@@ -65,7 +65,7 @@ func (s *system) boot(ctx context.Context, opts driver.Options) error {
 	if err := installed(script); err != nil {
 		return err
 	}
-	sites, err := s.plan(max(opts.Nodes, 1))
+	sites, err := s.plan(opts)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,8 @@ func (s *system) boot(ctx context.Context, opts driver.Options) error {
 }
 
 // plan gives each node its ports and directory.
-func (s *system) plan(n int) ([]site, error) {
+func (s *system) plan(opts driver.Options) ([]site, error) {
+	n := max(opts.Nodes, 1)
 	ports, err := nodes.FreePorts(3*n + 1)
 	if err != nil {
 		return nil, err
@@ -106,9 +107,10 @@ func (s *system) plan(n int) ([]site, error) {
 	}
 	var out []site
 	for i := range n {
+		dir := filepath.Join(s.dir, fmt.Sprintf("node%d", i+1))
 		out = append(out, site{
 			ID: i + 1, AMQP: ports[3*i], Dist: ports[3*i+1], API: ports[3*i+2], EPMD: ports[3*n], Peers: peers,
-			Dir: filepath.Join(s.dir, fmt.Sprintf("node%d", i+1)), Cookie: cookie, Credit: credit,
+			Dir: dir, Data: opts.Store(i+1, filepath.Join(dir, "data")), Cookie: cookie, Credit: credit,
 		})
 	}
 	return out, nil
@@ -167,7 +169,7 @@ func (at site) env() []string {
 		"ERL_EPMD_ADDRESS=127.0.0.1", fmt.Sprintf("ERL_EPMD_PORT=%d", at.EPMD),
 		"RABBITMQ_NODENAME=" + at.broker().name, fmt.Sprintf("RABBITMQ_DIST_PORT=%d", at.Dist),
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
-		"RABBITMQ_MNESIA_BASE=" + in("data"), "RABBITMQ_LOG_BASE=" + in("logs"),
+		"RABBITMQ_MNESIA_BASE=" + at.Data, "RABBITMQ_LOG_BASE=" + in("logs"),
 		"RABBITMQ_CONFIG_FILE=" + in("rabbitmq.conf"), "RABBITMQ_CONFIG_FILES=" + in("conf.d"),
 		"RABBITMQ_ADVANCED_CONFIG_FILE=" + in("advanced.config"), "RABBITMQ_CONF_ENV_FILE=" + in("env.conf"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + in("plugins"),

@@ -85,7 +85,11 @@ func (s *system) boot(ctx context.Context, opts driver.Options) error {
 	if err != nil {
 		return err
 	}
-	s.cluster, err = cluster.Up(ctx, cluster.Spec{Dir: opts.Dir, Brokers: opts.Nodes, Binary: binary, Tied: true})
+	spec := cluster.Spec{Dir: opts.Dir, Brokers: opts.Nodes, Binary: binary, Tied: true}
+	for _, data := range opts.Data {
+		spec.Places = append(spec.Places, cluster.Place{Env: []string{"TRUNKLINE_DATA_DIR=" + data}})
+	}
+	s.cluster, err = cluster.Up(ctx, spec)
 	if err != nil {
 		return errors.Join(fmt.Errorf("trunkline: %w", err), os.RemoveAll(opts.Dir))
 	}
