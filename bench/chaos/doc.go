@@ -37,6 +37,13 @@
 // Clients that are killed are processes (package worker) with a topic of their own, beside the load; what they say they did and
 // were told is judged by books of the fault's own, and what those find is a violation like any other.
 //
+// # Slowness
+//
+// Some faults harm nobody and must only not slow others down (measured). Each has steady traffic of its own: message k is due at a
+// fixed time, and how long it took counts from then, whoever was late (gauge). First it goes alone, then beside the harm, and the two
+// are compared; of both the p99 is the median of the 99th percentiles of each second. The run's load goes slowly meanwhile, and attackers
+// are processes that yield the processors: beside somebody who takes all of the machine everything is slow, whatever brokers do.
+//
 // # Failure, interruption and bounds
 //
 //	a promise is broken            the run ends; Result.Violations; schedule, result, logs and data stay, and the command for the same

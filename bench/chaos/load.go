@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
@@ -28,12 +30,13 @@ const (
 	connectLimit = 30 * time.Second
 )
 
-// load publishes as fast as answers come, and consumes. A lane is one producer on one partition: it numbers its own messages,
+// load publishes as fast as answers come and its pace allows, and consumes. A lane is one producer on one partition: it numbers its own messages,
 // has its own window and goes on whatever happens to other partitions.
 //
 // Goroutines: one a lane and two a subscription. Messages under way: lanes x inFlight.
 type load struct {
 	partitions int
+	pace       *rate.Limiter
 	ledger     *verify.Ledger
 	trail      *verify.Trail
 	pauses     *pause.Meter
@@ -59,8 +62,9 @@ const maxTrouble = 20
 
 // startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
 // startLoad failed.
-func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options) (*load, error) {
+func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options, pace *rate.Limiter) (*load, error) {
 	l := &load{
+		pace:       pace,
 		partitions: o.Partitions,
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),
@@ -122,7 +126,7 @@ func (l *load) client(ctx context.Context, connect func(context.Context) (*clien
 // publish is one lane.
 func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, part int32) {
 	window := make(chan struct{}, inFlight)
-	for seq := uint64(0); l.awaitConsumers(ctx, part); seq++ {
+	for seq := uint64(0); l.awaitConsumers(ctx, part) && l.pace.Wait(ctx) == nil; seq++ {
 		select {
 		case window <- struct{}{}:
 		case <-ctx.Done():

@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Target says whom a fault hits.
@@ -28,6 +30,7 @@ type Row struct {
 	Steady  bool  // never again on the same brokers while they come back
 	Rush    bool  // nobody waits until the brokers of the fault before are back
 	Limit   Limit // of publish pauses
+	Pace    int   // messages a second of the load, at most; 0: as fast as answers come
 	Must    []Evidence
 	Doc     string
 }
@@ -51,11 +54,12 @@ var (
 	usualHold = Span{0, 800 * time.Millisecond}
 )
 
-// gear is what faults of a run share: one rack of disks, one network, one set of fronts.
+// gear is what faults of a run share: one rack of disks, one network, one set of fronts, and the pace of its load.
 type gear struct {
 	rack    *rack
 	network *network
 	fronts  *fronts
+	pace    *rate.Limiter
 }
 
 // maker makes a fault.
@@ -79,6 +83,9 @@ var makers = func() map[string]maker {
 		"throttle":    func(*Options, gear) Fault { return newThrottle() },
 		"oom":         func(*Options, gear) Fault { return newOOM() },
 		"group":       func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
+		"never-read":  func(_ *Options, g gear) Fault { return newNeverRead(g.pace) },
+		"overload":    func(_ *Options, g gear) Fault { return newOverload(g.pace) },
+		"handshakes":  func(o *Options, g gear) Fault { return newHandshakes(o.Seed, g.pace) },
 		"named":       func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
 		"partkill": func(o *Options, g gear) Fault {
 			return &partKill{network: g.network, power: &powerCut{rack: g.rack}, partitions: o.Partitions}
@@ -109,6 +116,17 @@ func rowOf(name string) *Row {
 		}
 	}
 	panic("chaos: no row " + name)
+}
+
+// paceOf is the slowest pace that one of the rows asks for.
+func paceOf(rows []string) rate.Limit {
+	slowest := rate.Inf
+	for _, name := range rows {
+		if p := rowOf(name).Pace; p > 0 {
+			slowest = min(slowest, rate.Limit(p))
+		}
+	}
+	return slowest
 }
 
 func rowNames() []string {
