@@ -156,11 +156,15 @@ func (l *lane) reserve(ctx context.Context, size int) error {
 		l.mu.Unlock()
 		return nil
 	}
+	l.urgent = max(l.urgent, l.box.Added()) // a full buffer does not linger
+	l.poke()
+	if l.p.cfg.maxBlock < 0 {
+		defer l.mu.Unlock()
+		return l.fail(NotAppended, l.late(l.busy()))
+	}
 	t := &ticket{size: size, granted: make(chan struct{})}
 	l.queue = append(l.queue, t)
-	l.urgent = max(l.urgent, l.box.Added()) // a full buffer does not linger
 	l.mu.Unlock()
-	l.poke()
 	var blocked <-chan time.Time // without a bound never
 	if d := l.p.cfg.maxBlock; d > 0 {
 		timer := time.NewTimer(d)
@@ -188,7 +192,7 @@ func (l *lane) reserve(ctx context.Context, size int) error {
 
 // busy is the end of a caller's patience with a full buffer.
 func (l *lane) busy() error {
-	return fmt.Errorf("%w: no room in the buffer of %d bytes for %v", ErrBusy, l.p.cfg.bufferBytes, l.p.cfg.maxBlock)
+	return fmt.Errorf("%w: no room in the buffer of %d bytes for %v", ErrBusy, l.p.cfg.bufferBytes, max(0, l.p.cfg.maxBlock))
 }
 
 // withdraw takes a ticket back, or the space it was granted meanwhile. Called with mu held.

@@ -101,7 +101,7 @@ func WithBufferBytes(n int) ProducerOption { return func(c *producerConfig) { c.
 
 // WithMaxBlock bounds how long Publish and Send wait for room in the buffer; then the record is NotAppended, with ErrBusy. Whoever
 // has more to send than the cluster takes should set it: records that waited until their deadline are of no use to anybody, and
-// keep newer ones from being sent in time. Default 0: they wait until their context ends.
+// keep newer ones from being sent in time. Negative: they do not wait. Default 0: they wait until their context ends.
 func WithMaxBlock(d time.Duration) ProducerOption { return func(c *producerConfig) { c.maxBlock = d } }
 
 // WithDeliveryTimeout bounds how long the producer goes on trying to get a batch acknowledged. After it

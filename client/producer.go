@@ -102,8 +102,6 @@ func (c *producerConfig) validate(maxBatch, maxInFlight int) error {
 		return fmt.Errorf("buffer bytes %d, at least 1", c.bufferBytes)
 	case c.compression > S2:
 		return fmt.Errorf("unknown compression %d", c.compression)
-	case c.maxBlock < 0:
-		return fmt.Errorf("max block %v is negative", c.maxBlock)
 	case c.deliveryTimeout < 0:
 		return fmt.Errorf("delivery timeout %v is negative", c.deliveryTimeout)
 	}
