@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/trunkline/trunkline/bench/chaos/worker"
 	"github.com/trunkline/trunkline/bench/cluster"
 	"github.com/trunkline/trunkline/bench/hostile"
@@ -43,8 +41,8 @@ type handshakes struct {
 	thrown map[string]int64 // guarded by mu; as the besieger told last
 }
 
-func newHandshakes(seed uint64, pace *rate.Limiter) *handshakes {
-	return &handshakes{measured: newMeasured("handshakes", siegePartitions, pace), seed: seed}
+func newHandshakes(seed uint64) *handshakes {
+	return &handshakes{measured: newMeasured("handshakes", siegePartitions), seed: seed}
 }
 
 // Available finds also what makes the besieger yield.

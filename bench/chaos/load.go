@@ -62,9 +62,9 @@ const maxTrouble = 20
 
 // startLoad connects every producer and subscription by a client of its own, and begins. It is ended by close, also if
 // startLoad failed.
-func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options, pace *rate.Limiter) (*load, error) {
+func startLoad(ctx context.Context, connect func(context.Context) (*client.Client, error), o *Options) (*load, error) {
 	l := &load{
-		pace:       pace,
+		pace:       rate.NewLimiter(paceOf(o.Rows), 1),
 		partitions: o.Partitions,
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),

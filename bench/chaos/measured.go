@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/chaos/worker"
 	"github.com/trunkline/trunkline/bench/cluster"
@@ -18,7 +16,6 @@ import (
 )
 
 const (
-	calmLoad  = 100 // messages a second of the run's load while times are measured
 	gaugeRate = 500 // messages a second of the traffic whose times are measured
 	gaugeName = "fast"
 	settling  = 2 * time.Second // from a change to what counts as after it
@@ -27,12 +24,10 @@ const (
 )
 
 // measured is what the faults have in common that must not slow others down. Each injection has steady traffic of its own, a producer
-// and a subscription of everything, whose times the gauge keeps; the run's load goes on meanwhile, but slowly: beside one that takes
-// all that the machine has, everything is slow whatever is done to it.
+// and a subscription of everything, whose times the gauge keeps. Rows of it have a pace: beside a load that takes all that the machine
+// has, everything is slow whatever is done to it.
 type measured struct {
 	clients
-	pace    *rate.Limiter // of the run's load
-	usual   rate.Limit    // of pace, without this fault; 0: not slowed down
 	clock   *gauge
 	own     []*client.Client
 	traffic *client.Producer
@@ -46,15 +41,13 @@ type measured struct {
 	peak   map[int]int64 // guarded by memory; the highest resident memory by broker since it was last asked, bytes
 }
 
-func newMeasured(name string, partitions int, pace *rate.Limiter) measured {
-	return measured{clients: newClients(name, partitions), pace: pace, peak: map[int]int64{}}
+func newMeasured(name string, partitions int) measured {
+	return measured{clients: newClients(name, partitions), peak: map[int]int64{}}
 }
 
-// open slows the load, makes the topic, and starts the traffic. Lanes from partitions on are free for others that publish to the
+// open makes the topic and starts the traffic. Lanes from partitions on are free for others that publish to the
 // topic. Everything is ended by finish or Cleanup.
 func (m *measured) open(ctx context.Context, cl *cluster.Cluster, lanes int, on func(worker.Report)) (context.Context, error) {
-	m.usual = m.pace.Limit()
-	m.pace.SetLimit(calmLoad)
 	acting, err := m.begin(ctx, cl, on)
 	if err != nil {
 		return nil, err
@@ -220,7 +213,7 @@ func (m *measured) peaks() map[int]int64 {
 	return p
 }
 
-// close ends the traffic, judges what became of it, removes the topic and gives the run's load its speed back.
+// close ends the traffic, judges what became of it, and removes the topic.
 func (m *measured) close(ctx context.Context) error {
 	m.still()
 	err := m.traffic.Close(ctx)
@@ -230,9 +223,6 @@ func (m *measured) close(ctx context.Context) error {
 
 // hangUp ends the clients of this process.
 func (m *measured) hangUp(ctx context.Context) error {
-	if m.usual > 0 {
-		m.pace.SetLimit(m.usual)
-	}
 	if m.hush != nil {
 		m.hush()
 	}
@@ -241,7 +231,7 @@ func (m *measured) hangUp(ctx context.Context) error {
 		errs = append(errs, c.Close(ctx))
 	}
 	m.taking.Wait()
-	m.own, m.hush, m.traffic, m.usual = nil, nil, nil, 0
+	m.own, m.hush, m.traffic = nil, nil, nil
 	return errors.Join(errs...)
 }
 

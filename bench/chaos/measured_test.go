@@ -10,7 +10,7 @@ import (
 
 // TestMeasuredFindsSlowdown compares tails of a second with those before: what is allowed passes, what is more is told in words and counted.
 func TestMeasuredFindsSlowdown(t *testing.T) {
-	m := newMeasured("test", 1, rate.NewLimiter(rate.Inf, 1))
+	m := newMeasured("test", 1)
 	m.calm, m.calmAck = tail{P99: 10 * time.Millisecond}, tail{P99: 4 * time.Millisecond}
 	m.compare(tail{P99: 5 * time.Millisecond}, tail{P99: 12 * time.Millisecond, Max: time.Second}, 1.25)
 	require.Empty(t, m.Violations(), "a single slow message is no slowdown that lasts")
@@ -26,13 +26,4 @@ func TestMeasuredFindsSlowdown(t *testing.T) {
 func TestPaceOfRows(t *testing.T) {
 	require.Equal(t, rate.Inf, paceOf([]string{"none", "leader"}))
 	require.Equal(t, rate.Limit(fivePace), paceOf([]string{"none", "ring"}))
-}
-
-// TestCleanupOfWhatWasNeverInjected leaves the load its pace.
-func TestCleanupOfWhatWasNeverInjected(t *testing.T) {
-	pace := rate.NewLimiter(7, 1)
-	for _, f := range []Fault{newNeverRead(pace), newOverload(pace), newHandshakes(1, pace)} {
-		require.NoError(t, f.Cleanup(false), f.Name())
-		require.Equal(t, rate.Limit(7), pace.Limit(), f.Name())
-	}
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/trunkline/trunkline/bench/chaos/worker"
 	"github.com/trunkline/trunkline/bench/cluster"
 	"github.com/trunkline/trunkline/bench/hostile"
@@ -42,8 +40,8 @@ type neverRead struct {
 	since  time.Time
 }
 
-func newNeverRead(pace *rate.Limiter) *neverRead {
-	return &neverRead{measured: newMeasured("never_read", neverReadPartitions, pace)}
+func newNeverRead() *neverRead {
+	return &neverRead{measured: newMeasured("never_read", neverReadPartitions)}
 }
 
 // Inject measures the fast subscription alone and lets the others come.

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/chaos/worker"
 	"github.com/trunkline/trunkline/bench/cluster"
@@ -26,7 +24,6 @@ const (
 	overloadPending    = "1MiB"    // of a partition that a broker takes on: less than what the crowd buffers; and so of a batch
 	overloadRecord     = "256KiB"
 	overloadRetention  = 64 << 20 // bytes of a partition: seconds of what a slow consumer may be behind
-	overloadMaxBlock   = 50 * time.Microsecond
 	capacityTime       = 6 * time.Second
 	overloadGoodput    = 0.8 // of capacity, at least
 	overloadMemory     = 2.0 // times the memory at capacity, at most
@@ -65,8 +62,8 @@ type overload struct {
 	since    time.Time
 }
 
-func newOverload(pace *rate.Limiter) *overload {
-	o := &overload{measured: newMeasured("overload", overloadPartitions, pace)}
+func newOverload() *overload {
+	o := &overload{measured: newMeasured("overload", overloadPartitions)}
 	o.retention = overloadRetention
 	return o
 }
@@ -96,7 +93,7 @@ func (o *overload) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) err
 	if o.before, err = o.metrics(ctx); err != nil {
 		return err
 	}
-	if err := o.gather(ctx, cl, client.WithMaxBlock(overloadMaxBlock)); err != nil {
+	if err := o.gather(ctx, cl, client.WithMaxBlock(-1)); err != nil {
 		return err
 	}
 	o.peaks()

@@ -54,12 +54,11 @@ var (
 	usualHold = Span{0, 800 * time.Millisecond}
 )
 
-// gear is what faults of a run share: one rack of disks, one network, one set of fronts, and the pace of its load.
+// gear is what faults of a run share: one rack of disks, one network, one set of fronts.
 type gear struct {
 	rack    *rack
 	network *network
 	fronts  *fronts
-	pace    *rate.Limiter
 }
 
 // maker makes a fault.
@@ -83,9 +82,9 @@ var makers = func() map[string]maker {
 		"throttle":    func(*Options, gear) Fault { return newThrottle() },
 		"oom":         func(*Options, gear) Fault { return newOOM() },
 		"group":       func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
-		"never-read":  func(_ *Options, g gear) Fault { return newNeverRead(g.pace) },
-		"overload":    func(_ *Options, g gear) Fault { return newOverload(g.pace) },
-		"handshakes":  func(o *Options, g gear) Fault { return newHandshakes(o.Seed, g.pace) },
+		"never-read":  func(*Options, gear) Fault { return newNeverRead() },
+		"overload":    func(*Options, gear) Fault { return newOverload() },
+		"handshakes":  func(o *Options, _ gear) Fault { return newHandshakes(o.Seed) },
 		"named":       func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
 		"partkill": func(o *Options, g gear) Fault {
 			return &partKill{network: g.network, power: &powerCut{rack: g.rack}, partitions: o.Partitions}

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/trunkline/trunkline/bench/cluster"
 	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/client"
@@ -59,7 +57,7 @@ func Run(ctx context.Context, opts Options) (res *Result, err error) {
 	}
 	r := &run{opts: opts, faults: map[string]Fault{}, start: time.Now()}
 	r.events = Plan(opts.Rows, opts.Count, opts.Brokers, opts.Partitions, opts.Seed)
-	r.gear = gear{rack: &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}, network: &network{}, fronts: &fronts{seed: opts.Seed}, pace: rate.NewLimiter(paceOf(opts.Rows), 1)}
+	r.gear = gear{rack: &rack{images: opts.Images, size: int64(opts.ImageMB) << 20}, network: &network{}, fronts: &fronts{seed: opts.Seed}}
 	r.res = &Result{Seed: opts.Seed, Replay: opts.Replay()}
 	if err := r.available(); err != nil {
 		return nil, err
@@ -167,7 +165,7 @@ func (r *run) bringUp(ctx context.Context) error {
 	if err := r.awaitTopic(up); err != nil {
 		return err
 	}
-	if r.load, err = startLoad(ctx, r.connect, &r.opts, r.gear.pace); err != nil {
+	if r.load, err = startLoad(ctx, r.connect, &r.opts); err != nil {
 		return err
 	}
 	var admin []string
