@@ -74,7 +74,7 @@
 //
 // # What is bounded
 //
-//	records without a result, per partition of a producer    WithBufferBytes: Publish and Send wait
+//	records without a result, per partition of a producer    WithBufferBytes: Publish and Send wait, at most WithMaxBlock
 //	batches in flight, per partition                         WithMaxInFlight
 //	bytes sent ahead, per partition of a consumer            WithCredit: the broker waits
 //	records handed out and not settled, per partition        WithMaxUnacked: the partition pauses

@@ -26,6 +26,9 @@ var (
 	ErrNoBroker = cluster.ErrNoBroker
 	// ErrPartitionLost: another consumer has, or may have, the partition now.
 	ErrPartitionLost = errors.New("trunkline: partition lost to another consumer")
+	// ErrBusy: the partition takes records more slowly than they come, and the buffer before it has been full for too long.
+	// The record was not appended: send it later, or not at all. See WithMaxBlock.
+	ErrBusy = errors.New("trunkline: busy")
 	// ErrPoisoned: a named producer can not say any more what a partition holds; open it again.
 	ErrPoisoned = errors.New("trunkline: producer cannot go on with this partition, open it again")
 

@@ -156,11 +156,22 @@ func (l *lane) reserve(ctx context.Context, size int) error {
 		l.mu.Unlock()
 		return nil
 	}
+	l.urgent = max(l.urgent, l.box.Added()) // a full buffer does not linger
+	l.poke()
+	if l.p.cfg.maxBlock < 0 {
+		defer l.mu.Unlock()
+		return l.fail(NotAppended, l.late(l.busy()))
+	}
 	t := &ticket{size: size, granted: make(chan struct{})}
 	l.queue = append(l.queue, t)
-	l.urgent = max(l.urgent, l.box.Added()) // a full buffer does not linger
 	l.mu.Unlock()
-	l.poke()
+	var blocked <-chan time.Time // without a bound never
+	if d := l.p.cfg.maxBlock; d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		blocked = timer.C
+	}
+	var cause error
 	select {
 	case <-t.granted:
 		l.mu.Lock()
@@ -169,11 +180,19 @@ func (l *lane) reserve(ctx context.Context, size int) error {
 			return l.fail(NotAppended, l.dead)
 		}
 		return nil
+	case <-blocked:
+		cause = l.busy()
 	case <-ctx.Done():
+		cause = context.Cause(ctx)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.fail(NotAppended, l.late(l.withdraw(t, context.Cause(ctx))))
+	return l.fail(NotAppended, l.late(l.withdraw(t, cause)))
+}
+
+// busy is the end of a caller's patience with a full buffer.
+func (l *lane) busy() error {
+	return fmt.Errorf("%w: no room in the buffer of %d bytes for %v", ErrBusy, l.p.cfg.bufferBytes, max(0, l.p.cfg.maxBlock))
 }
 
 // withdraw takes a ticket back, or the space it was granted meanwhile. Called with mu held.

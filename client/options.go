@@ -62,6 +62,7 @@ type producerConfig struct {
 	partitioner     Partitioner
 	maxInFlight     int
 	bufferBytes     int
+	maxBlock        time.Duration
 	deliveryTimeout time.Duration
 }
 
@@ -97,6 +98,11 @@ func WithMaxInFlight(n int) ProducerOption { return func(c *producerConfig) { c.
 // WithBufferBytes bounds the records without a result of one partition. At the bound Publish and Send
 // wait. It counts per partition so that one without a leader does not block the others. Default 8 MiB.
 func WithBufferBytes(n int) ProducerOption { return func(c *producerConfig) { c.bufferBytes = n } }
+
+// WithMaxBlock bounds how long Publish and Send wait for room in the buffer; then the record is NotAppended, with ErrBusy. Whoever
+// has more to send than the cluster takes should set it: records that waited until their deadline are of no use to anybody, and
+// keep newer ones from being sent in time. Negative: they do not wait. Default 0: they wait until their context ends.
+func WithMaxBlock(d time.Duration) ProducerOption { return func(c *producerConfig) { c.maxBlock = d } }
 
 // WithDeliveryTimeout bounds how long the producer goes on trying to get a batch acknowledged. After it
 // the batch has the outcome Unknown and, since its place in the sequence is open, the partition goes on

@@ -280,6 +280,39 @@ func TestBufferBoundBlocks(t *testing.T) {
 	require.Equal(t, sequence(n), values(fc, "t", 0))
 }
 
+// TestMaxBlockSheds shows that who does not want to wait for room, or not for long, is told that the partition is busy, that nothing of
+// what was refused gets into the log, and that nobody is refused when there is room again.
+func TestMaxBlockSheds(t *testing.T) {
+	for _, patience := range []time.Duration{-1, time.Millisecond} {
+		t.Run(patience.String(), func(t *testing.T) {
+			fc := start(t, fakebroker.Config{})
+			fc.CreateTopic("t", 1)
+			c := connect(t, fc)
+			ctx := within(t)
+			p, err := c.Producer(ctx, "t", client.WithBufferBytes(2000), client.WithBatchBytes(100), client.WithMaxBlock(patience))
+			require.NoError(t, err)
+			publish(t, p, 0, 0, 1)
+			leader := fc.Leader("t", 0)
+			fc.Kill(leader)
+			taken := 1
+			for err == nil {
+				if err = p.Send(ctx, record(0, taken), nil); err == nil {
+					taken++
+				}
+			}
+			require.ErrorIs(t, err, client.ErrBusy)
+			require.ErrorContains(t, err, "2000 bytes")
+			requireOutcome(t, err, client.NotAppended)
+			_, err = p.Publish(ctx, record(0, taken))
+			require.ErrorIs(t, err, client.ErrBusy)
+			fc.FailOver(leader)
+			require.NoError(t, p.Flush(ctx))
+			publish(t, p, 0, taken, 1)
+			require.Equal(t, sequence(taken+1), values(fc, "t", 0))
+		})
+	}
+}
+
 func TestRecordTooLarge(t *testing.T) {
 	fc := start(t, fakebroker.Config{MaxRecordBytes: 1000})
 	fc.CreateTopic("t", 1)

@@ -26,6 +26,7 @@ type clients struct {
 	name       string
 	command    []string // starts a client process
 	partitions int
+	retention  uint64 // bytes of a partition; 0: everything
 
 	injected int // so far
 	topic    string
@@ -121,6 +122,7 @@ func (c *clients) begin(ctx context.Context, cl *cluster.Cluster, on func(worker
 		return nil, err
 	}
 	spec := client.TopicSpec{Partitions: c.partitions, Replicas: len(cl.Brokers())}
+	spec.RetentionBytes = c.retention
 	if _, err := c.admin.Admin().CreateTopic(ctx, c.topic, spec); err != nil {
 		return nil, err
 	}

@@ -71,6 +71,13 @@
 // A node that does not become healthy within startLimit, or a partition that acknowledges nothing recoverLimit later, ends the faults
 // and is in SystemResult.Broken; what is there is read back all the same. Messages under way: producers x systemInFlight.
 //
+// # Slowness
+//
+// Some faults harm nobody and must only not slow others down (measured). Each has steady traffic of its own: message k is due at a
+// fixed time, and how long it took counts from then, whoever was late (gauge). First it goes alone, then beside the harm, and the two
+// are compared; of both the p99 is the median of the 99th percentiles of each second. The run's load goes slowly meanwhile, and attackers
+// are processes that yield the processors: beside somebody who takes all of the machine everything is slow, whatever brokers do.
+//
 // # Failure, interruption and bounds
 //
 //	a promise is broken            the run ends after the fault; Result.Violations; schedule, result, logs and data stay, the newest

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/trunkline/trunkline/bench/chaos/payload"
 	"github.com/trunkline/trunkline/bench/pause"
 	"github.com/trunkline/trunkline/bench/verify"
@@ -31,12 +33,13 @@ const (
 	connectLimit = 30 * time.Second
 )
 
-// load publishes as fast as answers come, and consumes. A lane is one producer on one partition: it numbers its own messages,
+// load publishes as fast as answers come and its pace allows, and consumes. A lane is one producer on one partition: it numbers its own messages,
 // has its own window and goes on whatever happens to other partitions.
 //
 // Goroutines: one a lane and two a subscription. Messages under way: lanes x inFlight.
 type load struct {
 	partitions int
+	pace       *rate.Limiter
 	ledger     *verify.Ledger
 	trail      *verify.Trail
 	pauses     *pause.Meter
@@ -68,6 +71,7 @@ const maxTrouble = 20
 // newLoad returns a load that has not begun.
 func newLoad(o *Options, h *health) *load {
 	l := &load{
+		pace:       rate.NewLimiter(paceOf(o.Rows), 1),
 		partitions: o.Partitions,
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),
@@ -141,7 +145,7 @@ func (l *load) client(ctx context.Context, connect func(context.Context) (*clien
 // publish is one lane.
 func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, part int32) {
 	window := make(chan struct{}, inFlight)
-	for seq := uint64(0); l.awaitConsumers(ctx, part); seq++ {
+	for seq := uint64(0); l.awaitConsumers(ctx, part) && l.pace.Wait(ctx) == nil; seq++ {
 		select {
 		case window <- struct{}{}:
 		case <-ctx.Done():

@@ -21,6 +21,13 @@ var seconds = Span{3 * time.Second, 6 * time.Second}
 // cutFor is how long hosts do not hear each other.
 var cutFor = Span{4 * time.Second, 8 * time.Second}
 
+// fivePace leaves five brokers on two processors some time: going flat out they do not run for half a second now and then, and what is
+// seen then is that, whatever happens to the network.
+const fivePace = 3000
+
+// calmPace leaves most of the machine to what is measured.
+const calmPace = 200
+
 // Rows are those that can be run.
 var Rows = []Row{
 	{
@@ -132,12 +139,12 @@ var Rows = []Row{
 		Doc:  "a broker does not hear one other broker, which a majority hears: no leader changes",
 	},
 	{
-		Name: "bridge", Matrix: "12", Fault: "bridge", Target: Anyone, Brokers: 5, Steady: true, Hold: cutFor,
+		Name: "bridge", Matrix: "12", Fault: "bridge", Target: Anyone, Brokers: 5, Steady: true, Hold: cutFor, Pace: fivePace,
 		Limit: silentLimit, Must: []Evidence{some("packets_lost")},
 		Doc: "two halves that hear only one common broker: each hears a majority",
 	},
 	{
-		Name: "ring", Matrix: "12", Fault: "ring", Target: Everyone, Brokers: 5, Steady: true, Hold: cutFor,
+		Name: "ring", Matrix: "12", Fault: "ring", Target: Everyone, Brokers: 5, Steady: true, Hold: cutFor, Pace: fivePace,
 		Limit: silentLimit, Must: []Evidence{some("packets_lost")},
 		Doc: "each broker hears its two neighbours only: no two hear the same majority",
 	},
@@ -174,5 +181,20 @@ var Rows = []Row{
 		Name: "named-producer", Matrix: "33", Fault: "named", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},
 		Must: []Evidence{some("named_kills"), some("named_zombie_fenced"), some("named_impostor_fenced")},
 		Doc:  "a named producer is killed and goes on in another process, beside zombies that send with the epoch that is over",
+	},
+	{
+		Name: "never-read", Matrix: "31", Fault: "never-read", Target: Nobody, Steady: true, Pace: calmPace, Hold: Span{24 * time.Second, 26 * time.Second},
+		Must: []Evidence{some("never_read_came"), some("never_read_paused"), some("never_read_ended"), some("never_read_woken"), never("never_read_broken")},
+		Doc:  "100 subscribers that never read, 10 of them not even their streams, beside one fast",
+	},
+	{
+		Name: "overload", Matrix: "34", Fault: "overload", Target: Nobody, Steady: true, Pace: calmPace, Hold: Span{10 * time.Second, 12 * time.Second},
+		Must: []Evidence{some("overload_shed"), some("overload_waits"), never("overload_raft_refusals"), never("overload_broken")},
+		Doc:  "three times as much is offered as the cluster carries, and then little",
+	},
+	{
+		Name: "handshakes", Matrix: "35", Fault: "handshakes", Target: Nobody, Steady: true, Pace: calmPace, Hold: Span{12 * time.Second, 14 * time.Second},
+		Must: []Evidence{some("handshakes_done"), some("handshakes_half"), some("handshakes_frames"), never("handshakes_broken")},
+		Doc:  "a storm of handshakes, half-open streams and malformed frames beside steady traffic",
 	},
 }

@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Target says whom a fault hits.
@@ -29,6 +31,7 @@ type Row struct {
 	Rush    bool  // nobody waits until the brokers of the fault before are back
 	Stalls  bool  // publishing may stand still while it lasts, however few brokers it hits
 	Limit   Limit // of publish pauses
+	Pace    int   // messages a second of the load, at most; 0: as fast as answers come
 	Must    []Evidence
 	Doc     string
 }
@@ -81,6 +84,9 @@ var makers = func() map[string]maker {
 		"oom":         func(*Options, gear) Fault { return newOOM() },
 		"churn":       func(o *Options, _ gear) Fault { return newChurning(o.Seed) },
 		"group":       func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
+		"never-read":  func(*Options, gear) Fault { return newNeverRead() },
+		"overload":    func(*Options, gear) Fault { return newOverload() },
+		"handshakes":  func(o *Options, _ gear) Fault { return newHandshakes(o.Seed) },
 		"named":       func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
 		"partkill": func(o *Options, g gear) Fault {
 			return &partKill{network: g.network, power: &powerCut{rack: g.rack}, partitions: o.Partitions}
@@ -111,6 +117,17 @@ func rowOf(name string) *Row {
 		}
 	}
 	panic("chaos: no row " + name)
+}
+
+// paceOf is the slowest pace that one of the rows asks for.
+func paceOf(rows []string) rate.Limit {
+	slowest := rate.Inf
+	for _, name := range rows {
+		if p := rowOf(name).Pace; p > 0 {
+			slowest = min(slowest, rate.Limit(p))
+		}
+	}
+	return slowest
 }
 
 func rowNames() []string {

@@ -24,6 +24,7 @@ type aims struct {
 	brokers    []cluster.Broker
 	checked    protocol.TopicID
 	target     protocol.TopicID
+	spared     []protocol.TopicID              // as checked, but nothing is aimed at them
 	partitions int                             // of each of the two topics
 	led        map[int][]protocol.Partition    // partitions of target by broker
 	ledChecked map[int][]protocol.Partition    // partitions of checked by broker
@@ -42,15 +43,20 @@ func (a *aims) harms(stream []byte, topics bool) bool {
 	switch h.Kind {
 	case protocol.KindProduceOpen:
 		var m wire.ProduceOpen
-		return m.Decode(body) == nil && m.Topic == a.checked && (m.Producer.Named() || anyBatch(rest))
+		return m.Decode(body) == nil && a.checks(m.Topic) && (m.Producer.Named() || anyBatch(rest))
 	case protocol.KindConsumeOpen:
 		var m wire.ConsumeOpen
-		return m.Decode(body) == nil && m.Topic == a.checked && m.Subscription == trial.Subscription
+		return m.Decode(body) == nil && (m.Topic == a.checked && m.Subscription == trial.Subscription || slices.Contains(a.spared, m.Topic))
 	case protocol.KindRequest:
 		var m wire.Request
 		return m.Decode(body) == nil && a.harmfulRequest(&m, topics)
 	}
 	return false
+}
+
+// checks reports whether what a topic holds is compared with what its owners have sent.
+func (a *aims) checks(id protocol.TopicID) bool {
+	return id == a.checked || slices.Contains(a.spared, id)
 }
 
 // anyBatch reports whether a broker would accept a batch in these frames.
@@ -84,5 +90,5 @@ func (a *aims) harmfulRequest(m *wire.Request, topics bool) bool {
 
 // standing reports whether a name or an ID is that of a topic that stays.
 func (a *aims) standing(name string, id protocol.TopicID) bool {
-	return name == checkedName || name == targetName || id == a.checked || id == a.target
+	return name == checkedName || name == targetName || a.checks(id) || id == a.target
 }

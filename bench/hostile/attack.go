@@ -21,6 +21,7 @@ type attack struct {
 	seed  uint64
 	aims  *aims
 	tally *tally
+	fresh uint64        // the first so many shots may create topics, at most topicShots
 	next  atomic.Uint64 // shot
 }
 
@@ -39,7 +40,7 @@ func (a *attack) run(ctx context.Context, lanes int, total int64) {
 
 // shot fires shot i. What it sends depends on the seed and i alone.
 func (a *attack) shot(ctx context.Context, i uint64) {
-	f := &forge{rnd: rand.New(rand.NewPCG(a.seed, i)), aims: a.aims, topics: i <= topicShots}
+	f := &forge{rnd: rand.New(rand.NewPCG(a.seed, i)), aims: a.aims, topics: i <= a.fresh}
 	b := pick(f, a.aims.brokers)
 	f.broker = b.ID
 	switch n := i % 20; {

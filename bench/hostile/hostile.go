@@ -170,17 +170,17 @@ func (r *run) aim(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.aims.checked, r.aims.ledChecked, err = r.leaders(ctx, checkedName); err != nil {
+	if r.aims.checked, r.aims.ledChecked, err = leaders(ctx, r.client, checkedName); err != nil {
 		return err
 	}
-	r.aims.target, r.aims.led, err = r.leaders(ctx, targetName)
+	r.aims.target, r.aims.led, err = leaders(ctx, r.client, targetName)
 	return err
 }
 
 // leaders waits until every partition of a topic has a leader and returns who leads what.
-func (r *run) leaders(ctx context.Context, topic string) (protocol.TopicID, map[int][]protocol.Partition, error) {
+func leaders(ctx context.Context, c *client.Client, topic string) (protocol.TopicID, map[int][]protocol.Partition, error) {
 	for {
-		d, err := r.client.Admin().DescribeTopic(ctx, topic)
+		d, err := c.Admin().DescribeTopic(ctx, topic)
 		if err != nil {
 			return 0, nil, err
 		}

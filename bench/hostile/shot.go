@@ -35,6 +35,11 @@ type link struct {
 
 // dial connects to a broker's port. An attacker verifies nothing.
 func dial(ctx context.Context, addr, alpn string) (*link, error) {
+	return dialWindow(ctx, addr, alpn, 512<<10)
+}
+
+// dialWindow is dial with a receive window of streams, bytes; it does not grow unless streams are read.
+func dialWindow(ctx context.Context, addr, alpn string, window uint64) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	to, err := net.ResolveUDPAddr("udp", addr)
@@ -48,7 +53,7 @@ func dial(ctx context.Context, addr, alpn string) (*link, error) {
 	l := &link{tr: &quic.Transport{Conn: socket}, socket: socket}
 	conf := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}, MinVersion: tls.VersionTLS13}
 	l.Conn, err = l.tr.Dial(ctx, to, conf, &quic.Config{
-		HandshakeIdleTimeout: dialLimit, MaxIdleTimeout: 5 * time.Second,
+		HandshakeIdleTimeout: dialLimit, MaxIdleTimeout: 5 * time.Second, InitialStreamReceiveWindow: window,
 		MaxStreamReceiveWindow: 1 << 20, MaxConnectionReceiveWindow: 8 << 20,
 	})
 	if err != nil {

@@ -57,7 +57,7 @@ func (r *run) fire(ctx context.Context, t *trial.Trial) error {
 		return err
 	}
 	defer r.watch.close()
-	a := &attack{seed: r.opts.Seed, aims: r.aims, tally: r.tally}
+	a := &attack{seed: r.opts.Seed, aims: r.aims, tally: r.tally, fresh: topicShots}
 	began := time.Now()
 	saying, stopSaying := context.WithCancel(ctx)
 	said := make(chan struct{})

@@ -37,10 +37,20 @@ func Encode(id verify.ID) []byte {
 	if mixed>>20%largeOneIn == 0 {
 		size = largeFill
 	}
-	value := make([]byte, valueHeader, valueHeader+size)
+	return encode(id, filler[from:from+size])
+}
+
+// Sized makes a value of a length, at least 16 and at most 16 KiB bytes.
+func Sized(id verify.ID, length int) []byte {
+	from := int(id.Seq % smallFill)
+	return encode(id, filler[from:from+min(max(0, length-valueHeader), largeFill)])
+}
+
+func encode(id verify.ID, fill []byte) []byte {
+	value := make([]byte, valueHeader, valueHeader+len(fill))
 	binary.BigEndian.PutUint32(value, id.Producer)
 	binary.BigEndian.PutUint64(value[4:], id.Seq)
-	value = append(value, filler[from:from+size]...)
+	value = append(value, fill...)
 	binary.BigEndian.PutUint32(value[12:], checksum(value))
 	return value
 }

@@ -22,3 +22,14 @@ func TestValuesAreRecognised(t *testing.T) {
 	_, ok := Decode(nil)
 	require.False(t, ok)
 }
+
+func TestSizedValuesHaveTheirSize(t *testing.T) {
+	for _, length := range []int{0, 16, 17, 4096, 16 << 10} {
+		id := verify.ID{Producer: 9, Seq: uint64(length)}
+		value := Sized(id, length)
+		require.Len(t, value, max(16, length))
+		got, ok := Decode(value)
+		require.True(t, ok)
+		require.Equal(t, id, got)
+	}
+}

@@ -70,6 +70,8 @@ func (p *process) work(ctx context.Context) error {
 		err = p.publish(ctx, open, c, t.Publish)
 	case t.Consume != nil:
 		err = p.consume(ctx, open, c, t.Consume)
+	case t.Siege != nil:
+		err = t.Siege.Run(ctx, c, func(n map[string]int64) { p.say(Report{What: Thrown, Counts: n}) })
 	default:
 		err = errors.New("the task says nothing to do")
 	}

@@ -1,8 +1,11 @@
 package worker
 
-import "github.com/trunkline/trunkline/protocol"
+import (
+	"github.com/trunkline/trunkline/bench/hostile"
+	"github.com/trunkline/trunkline/protocol"
+)
 
-// Task says what one client does. Exactly one of the two is set.
+// Task says what one client does. Exactly one of the three is set.
 type Task struct {
 	Number  int    `json:"number"`  // of the client, unique in its Crew; set by Start
 	Context string `json:"context"` // path of the context file of the cluster
@@ -10,6 +13,8 @@ type Task struct {
 
 	Publish *Publish `json:"publish,omitempty"`
 	Consume *Consume `json:"consume,omitempty"`
+
+	Siege *hostile.Siege `json:"siege,omitempty"` // the topic is not used
 }
 
 // Publish is the task of a producer. Message n of a partition is payload.Encode of {Lane + partition, n}, and n is its place in the
@@ -45,6 +50,7 @@ const (
 	Lost      What = "lost"      // it was taken away [Partition, Activation]
 	Got       What = "got"       // a message [Partition, Offset, Lane, Seq]; with Text: what is wrong with it
 	Committed What = "committed" // every acknowledgement below [Partition, Offset]
+	Thrown    What = "thrown"    // so much by a siege so far [Counts]
 	Failed    What = "failed"    // the client cannot go on [Text]
 	Gone      What = "gone"      // the process has ended [Text]
 )
@@ -64,6 +70,7 @@ type Report struct {
 	Duplicate  bool                   `json:"d,omitempty"`
 	Fenced     bool                   `json:"f,omitempty"`
 	Text       string                 `json:"x,omitempty"`
+	Counts     map[string]int64       `json:"m,omitempty"`
 }
 
 // lineLimit is how many bytes of a pipe the kernel writes in one piece (PIPE_BUF).

@@ -169,7 +169,7 @@ func (c *conn) hangUp(why *protocol.Error) {
 }
 
 func (c *conn) wrap(ts transport.Stream) *stream {
-	return &stream{Stream: ts, writeTimeout: c.srv.cfg.Limits.WriteTimeout}
+	return &stream{Stream: ts, writeTimeout: c.srv.cfg.Limits.WriteTimeout, metrics: c.srv.metrics}
 }
 
 // spawn runs f in a goroutine of the connection.

@@ -150,6 +150,7 @@ func TestSlowConsumerDoesNotStallOthers(t *testing.T) {
 			}
 		}
 	}
+	require.Equal(t, 2.0, testutil.ToFloat64(w.srv.metrics.errors.WithLabelValues(protocol.CodeTimeout.String())), "an operator can see it")
 	ping(t, ctl)
 }
 

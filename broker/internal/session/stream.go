@@ -22,6 +22,7 @@ const (
 type stream struct {
 	transport.Stream
 	writeTimeout time.Duration
+	metrics      *metrics
 	head         [frame.HeaderSize]byte // owned by the reader
 
 	mu  sync.Mutex
@@ -64,6 +65,9 @@ func (s *stream) write(b []byte) error {
 			return nil
 		}
 		if b = b[n:]; n == 0 || !isTimeout(err) {
+			if isTimeout(err) {
+				s.metrics.refused(protocol.CodeTimeout)
+			}
 			s.Reset(protocol.CodeTimeout)
 			return err
 		}
