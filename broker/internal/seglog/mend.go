@@ -96,7 +96,7 @@ func (l *Log) pin(o protocol.Offset) (target, error) {
 	switch {
 	case l.closed:
 		return target{}, ErrClosed
-	case o < start || o >= next:
+	case o < l.segments[0].base || o >= next || l.segmentOf(o).next <= start:
 		return target{}, protocol.Errorf(protocol.CodeOffsetOutOfRange, "offset %d, but the log holds %d to %d", o, start, next)
 	}
 	s := l.segmentOf(o)
