@@ -135,6 +135,9 @@ func (o *Options) brokerConfig() map[string]string {
 		"raft.compact_bytes":   "8MiB",
 		"limits.disk_reserve":  fmt.Sprint(diskReserve),
 	}
+	if slices.ContainsFunc(o.Rows, func(name string) bool { return rowOf(name).Fault == "segmentflip" }) {
+		conf["topics.scrub_every"] = scrubEvery
+	}
 	for key, value := range o.Config {
 		conf[key] = value
 	}
