@@ -26,7 +26,7 @@ func TestRotIsRepaired(t *testing.T) {
 	require.NoError(t, err)
 	const records = 40
 	for n := range records {
-		_, err := p.Publish(deadline(t, 20*time.Second), client.Message{Value: append(numbered(n), bytes.Repeat([]byte{byte(n)}, 256<<10)...)})
+		_, err := p.Publish(deadline(t, 20*time.Second), client.Record{Value: append(numbered(n), bytes.Repeat([]byte{byte(n)}, 256<<10)...)})
 		require.NoError(t, err)
 	}
 	for _, b := range e.Brokers() {
