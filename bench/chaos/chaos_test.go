@@ -91,7 +91,7 @@ time=3 level=WARN msg="peer 4 is down" peer=2
 time=4 level=ERROR msg=bad
 panic: no
 `), 0o600))
-	lines, alarms, err := readLogs([]string{path})
+	lines, alarms, err := readLogs([]string{path}, false)
 	require.NoError(t, err)
 	require.Equal(t, []LogLine{{"WARN", "peer N is down", 2}, {"ERROR", "bad", 1}}, lines)
 	require.Len(t, alarms, 1)

@@ -23,13 +23,16 @@ const maxLogLines = 40
 var (
 	logForm = regexp.MustCompile(`level=(WARN|ERROR) msg=("(?:[^"\\]|\\.)*"|\S+)`)
 	digits  = regexp.MustCompile(`\d+`)
-	alarm   = regexp.MustCompile(`(?i)panic|fatal error|DATA RACE|corrupt`)
+	alarm   = regexp.MustCompile(`(?i)panic|fatal error|DATA RACE|corrupt|segment damaged`)
+	damage  = regexp.MustCompile(`segment damaged|is damaged at byte`)
 	planned = regexp.MustCompile(`failpoint [a-zA-Z.-]+: `)
 )
 
 // readLogs counts the warnings of all logs, with numbers left out, and returns the lines that must never be there. A line that names
 // a failpoint may, with the crash report that it begins, up to the next line of the log.
-func readLogs(paths []string) (lines []LogLine, alarms []string, err error) {
+//
+// With flips a line that tells of damage may too.
+func readLogs(paths []string, flips bool) (lines []LogLine, alarms []string, err error) {
 	counts := map[LogLine]int{}
 	for _, path := range paths {
 		f, err := os.Open(path)
@@ -41,7 +44,7 @@ func readLogs(paths []string) (lines []LogLine, alarms []string, err error) {
 		excused := false
 		for scan.Scan() {
 			text := scan.Text()
-			excused = planned.MatchString(text) || excused && !strings.HasPrefix(text, "time=")
+			excused = planned.MatchString(text) || flips && damage.MatchString(text) || excused && !strings.HasPrefix(text, "time=")
 			if !excused && alarm.MatchString(text) && len(alarms) < maxLogLines {
 				alarms = append(alarms, path+": "+text)
 			}

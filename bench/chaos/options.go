@@ -126,6 +126,11 @@ func (o *Options) validate() error {
 	return nil
 }
 
+// flipsSegments reports whether stored records are damaged on purpose.
+func (o *Options) flipsSegments() bool {
+	return slices.ContainsFunc(o.Rows, func(name string) bool { return rowOf(name).Fault == "segmentflip" })
+}
+
 // brokerConfig makes everything happen often: segments are small, the Raft log is compacted and records are removed every few
 // seconds, so that faults meet all of it.
 func (o *Options) brokerConfig() map[string]string {
@@ -135,7 +140,7 @@ func (o *Options) brokerConfig() map[string]string {
 		"raft.compact_bytes":   "8MiB",
 		"limits.disk_reserve":  fmt.Sprint(diskReserve),
 	}
-	if slices.ContainsFunc(o.Rows, func(name string) bool { return rowOf(name).Fault == "segmentflip" }) {
+	if o.flipsSegments() {
 		conf["topics.scrub_every"] = scrubEvery
 	}
 	for key, value := range o.Config {

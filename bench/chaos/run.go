@@ -369,7 +369,7 @@ func (r *run) conclude() error {
 	for _, id := range everyone(r.opts.Brokers) {
 		logs = append(logs, r.cluster.Log(id))
 	}
-	lines, alarms, err := readLogs(logs)
+	lines, alarms, err := readLogs(logs, r.opts.flipsSegments())
 	r.res.Log = lines
 	for _, a := range alarms {
 		r.res.violation("%s", a)
