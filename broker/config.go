@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/trunkline/trunkline/broker/internal/controller"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -100,10 +101,12 @@ type RaftConfig struct {
 	SnapshotRate Bytes         `yaml:"snapshot_rate" doc:"bytes a second sent when bringing up a replica"`
 }
 
-// TopicsConfig has the defaults of new topics.
+// TopicsConfig has the defaults of new topics, and how their records are kept.
 type TopicsConfig struct {
 	SegmentBytes Bytes         `yaml:"segment_bytes" doc:"size of a log segment file"`
 	RetainEvery  time.Duration `yaml:"retain_every" doc:"how often leaders apply retention"`
+	ScrubEvery   time.Duration `yaml:"scrub_every" doc:"how often all sealed segments are read and checked for damage"`
+	ScrubRate    Bytes         `yaml:"scrub_rate" doc:"bytes a second read for that"`
 }
 
 // WithDefaults returns c with every unset field set.
@@ -142,6 +145,8 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Raft.SnapshotRate, 64<<20)
 	setDefault(&c.Topics.SegmentBytes, 64<<20)
 	setDefault(&c.Topics.RetainEvery, 30*time.Second)
+	setDefault(&c.Topics.ScrubEvery, controller.DefaultScrubEvery)
+	setDefault(&c.Topics.ScrubRate, controller.DefaultScrubRate)
 	return c
 }
 
@@ -216,6 +221,8 @@ func (c Config) Validate() error {
 	check(c.Raft.SnapshotRate >= 1<<20, "raft.snapshot_rate", "%v is below 1MiB a second", c.Raft.SnapshotRate)
 	check(c.Topics.SegmentBytes >= l.MaxBatch, "topics.segment_bytes", "%v is below limits.max_batch (%v): a batch never crosses a segment", c.Topics.SegmentBytes, l.MaxBatch)
 	check(c.Topics.RetainEvery >= 100*time.Millisecond, "topics.retain_every", "%v is below 100ms", c.Topics.RetainEvery)
+	check(c.Topics.ScrubEvery >= time.Second, "topics.scrub_every", "%v is below 1s", c.Topics.ScrubEvery)
+	check(c.Topics.ScrubRate >= 1<<20, "topics.scrub_rate", "%v is below 1MiB a second", c.Topics.ScrubRate)
 	return errors.Join(errs...)
 }
 

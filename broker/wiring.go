@@ -50,6 +50,7 @@ func (b *Broker) openNetwork(ctx context.Context) (err error) {
 		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
 		CheckPeer: b.known.check, OnRejected: b.onRejected, OnPeerDown: b.onPeerDown, OnPeerUp: b.onPeerUp,
+		OnFetch:                func(from protocol.BrokerID, request []byte) []byte { return b.controller.AnswerFetch(from, request) },
 		HoldFrom:               raftnode.FirstPartitionShard, // the metadata is read on every broker
 		SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log, Registerer: b.reg,
 	})
@@ -204,6 +205,7 @@ func (b *Broker) openController(context.Context) error {
 			MaxPendingBytes: int(b.cfg.Limits.PartitionPending), RetentionEvery: b.cfg.Topics.RetainEvery, Now: failpoint.Clock(),
 			CompactBytes: uint64(b.cfg.Raft.CompactBytes), Log: b.log, Metrics: partition.NewMetrics(b.reg),
 		},
+		FetchFrom: b.net.Fetch, ScrubEvery: b.cfg.Topics.ScrubEvery, ScrubRate: int(b.cfg.Topics.ScrubRate),
 		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.detector.Roomy, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
 	})
 	if err != nil {
@@ -270,7 +272,7 @@ func (b *Broker) openListener(context.Context) error {
 }
 
 func (b *Broker) openAdmin(context.Context) error {
-	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, Gatherer: b.metrics, Register: b.reg, Log: b.log})
+	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, Damage: b.controller.Damage, Gatherer: b.metrics, Register: b.reg, Log: b.log})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -33,7 +34,12 @@ const together = "all brokers together"
 // be open as a file later, and pools may have filled. What grows for longer than that is found by levelOf.
 func hygieneBounds(o *Options) verify.HygieneBounds {
 	segments := int64(o.Partitions) * (keepBytes/segmentBytes + 1)
+	var expect *regexp.Regexp
+	if o.flipsSegments() {
+		expect = regexp.MustCompile(`segment damaged|is damaged at byte`)
+	}
 	return verify.HygieneBounds{
+		Expect: expect,
 		Factor: 1.5, Floor: verify.Vitals{RSS: int64(o.Brokers) * (128 << 20), Goroutines: int64(o.Brokers) * 50, FDs: int64(o.Brokers) * segments},
 	}
 }

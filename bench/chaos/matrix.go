@@ -103,6 +103,16 @@ var Rows = []Row{
 		Doc:  "each fsync of a broker takes 50 ms more: nobody may lead anew",
 	},
 	{
+		Name: "segmentflip-follower", Matrix: "22", Fault: "segmentflip", Target: Follower, Steady: true, Wait: seconds,
+		Must: []Evidence{some("segments_put_right"), never("takeovers")},
+		Doc:  "a bit in sealed segments of a follower changes while it runs: it must find and repair it from the others",
+	},
+	{
+		Name: "segmentflip-leader", Matrix: "22", Fault: "segmentflip", Target: Leader, Steady: true, Wait: seconds,
+		Must: []Evidence{some("segments_put_right"), never("takeovers")},
+		Doc:  "the same of a leader, which goes on leading",
+	},
+	{
 		Name: "journalflip", Matrix: "24", Fault: "journalflip", Target: Anyone, Steady: true, Hold: usualHold,
 		Must: []Evidence{some("refused_starts")},
 		Doc:  "a byte in the middle of a broker's Raft log changes while it is down: it must refuse to start and say where",

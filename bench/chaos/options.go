@@ -131,6 +131,11 @@ func within(flag string, value, low, high int) error {
 	return nil
 }
 
+// flipsSegments reports whether stored records are damaged on purpose.
+func (o *Options) flipsSegments() bool {
+	return slices.ContainsFunc(o.Rows, func(name string) bool { return rowOf(name).Fault == "segmentflip" })
+}
+
 // brokerConfig makes everything happen often: segments are small, the Raft log is compacted and records are removed every few
 // seconds, so that faults meet all of it.
 func (o *Options) brokerConfig() map[string]string {
@@ -139,6 +144,9 @@ func (o *Options) brokerConfig() map[string]string {
 		"topics.retain_every":  "2s",
 		"raft.compact_bytes":   "8MiB",
 		"limits.disk_reserve":  fmt.Sprint(diskReserve),
+	}
+	if o.flipsSegments() {
+		conf["topics.scrub_every"] = scrubEvery
 	}
 	for key, value := range o.Config {
 		conf[key] = value

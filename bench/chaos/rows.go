@@ -80,6 +80,7 @@ var makers = func() map[string]maker {
 		},
 		"diskfreeze":  func(_ *Options, g gear) Fault { return &diskFreeze{rack: g.rack} },
 		"journalflip": func(*Options, gear) Fault { return &journalFlip{} },
+		"segmentflip": func(*Options, gear) Fault { return &segmentFlip{} },
 		"throttle":    func(*Options, gear) Fault { return newThrottle() },
 		"oom":         func(*Options, gear) Fault { return newOOM() },
 		"churn":       func(o *Options, _ gear) Fault { return newChurning(o.Seed) },

@@ -34,7 +34,7 @@ type HygieneBounds struct {
 }
 
 // DefaultAlarm matches what no log may say without a fault that explains it.
-var DefaultAlarm = regexp.MustCompile(`(?i)panic|fatal error|DATA RACE|corrupt`)
+var DefaultAlarm = regexp.MustCompile(`(?i)panic|fatal error|DATA RACE|corrupt|segment damaged`)
 
 // NewHygiene returns a checker that has seen nothing.
 func NewHygiene(b HygieneBounds) *Hygiene {

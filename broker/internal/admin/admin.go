@@ -1,7 +1,7 @@
 // Package admin serves a broker's HTTP endpoints for operators:
 //
 //	/livez        200 while the process runs
-//	/readyz       200 when the broker serves, 503 with the reason when not
+//	/readyz       200 when the broker serves, and a line for each damaged segment; 503 with the reason when it does not
 //	/metrics      Prometheus
 //	/debug/pprof  profiles, only to callers on the loopback interface
 //
@@ -31,6 +31,7 @@ import (
 type Config struct {
 	Listen   string                // TCP address
 	Ready    func() error          // nil when ready, otherwise the reason; must not block
+	Damage   func() []error        // what is damaged and not repaired; must not block; nil: nothing ever is
 	Gatherer prometheus.Gatherer   // metrics
 	Register prometheus.Registerer // where the handler counts its own errors; may be nil
 	Log      *slog.Logger
@@ -75,6 +76,12 @@ func handler(cfg Config) http.Handler {
 			return
 		}
 		_, _ = w.Write([]byte("ok\n"))
+		if cfg.Damage == nil {
+			return
+		}
+		for _, err := range cfg.Damage() {
+			_, _ = fmt.Fprintln(w, "damaged:", err)
+		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{Registry: cfg.Register}))
 	mux.Handle("/debug/pprof/", loopbackOnly(http.HandlerFunc(pprof.Index)))

@@ -44,6 +44,9 @@ type Config struct {
 	Alive        func(protocol.BrokerID) bool // candidates for Drain; nil: all
 	Roomy        func(protocol.BrokerID) bool // candidates for Relieve: alive, and would take publishes; nil: as Alive
 	Parallel     int                          // replicas started at one time. Default 16.
+	FetchFrom    FetchFrom                    // repairs damaged replicas; nil: they stay damaged
+	ScrubEvery   time.Duration                // between the beginnings of two scrubs of all that is stored. Default 24 h.
+	ScrubRate    int                          // bytes a second that a scrub reads at most. Default 16 MiB.
 	RefreshEvery time.Duration                // between repeated announcements. Default 1 s.
 	// OnFatal is called once when the broker must not go on, with a message for its operator. Optional.
 	OnFatal func(error)
@@ -52,6 +55,12 @@ type Config struct {
 	Log        *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: no metrics
 }
+
+// Defaults of the scrub.
+const (
+	DefaultScrubEvery = 24 * time.Hour
+	DefaultScrubRate  = 16 << 20
+)
 
 // Retry of a start or removal that failed, and the parallelism of removals and transfers.
 const (
@@ -76,6 +85,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RefreshEvery <= 0 {
 		c.RefreshEvery = time.Second
+	}
+	if c.ScrubEvery <= 0 {
+		c.ScrubEvery = DefaultScrubEvery
+	}
+	if c.ScrubRate <= 0 {
+		c.ScrubRate = DefaultScrubRate
 	}
 	if c.OnFatal == nil {
 		c.OnFatal = func(error) {}

@@ -25,6 +25,7 @@ type Controller struct {
 	dirs    directory
 	log     *slog.Logger
 	metrics *metrics
+	scrub   *scrubber
 
 	mu      sync.RWMutex
 	byTP    map[protocol.TopicPartition]*replica // running; guarded by mu
@@ -57,7 +58,7 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.Node == nil {
 		return nil, fmt.Errorf("controller: config: no node")
 	}
-	c.host = &raftHost{cfg: &c.cfg, node: cfg.Node}
+	c.host = &raftHost{cfg: &c.cfg, node: cfg.Node, fetch: newFetcher(cfg.FetchFrom)}
 	return c, nil
 }
 
@@ -74,6 +75,7 @@ func newController(cfg Config) (*Controller, error) {
 		byShard: make(map[uint64]*replica),
 	}
 	c.pending.init()
+	c.scrub = newScrubber(c)
 	c.metrics = newMetrics(cfg.Registerer, c)
 	return c, nil
 }
@@ -94,6 +96,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	r := newReconciler(c, found, c.host.stored())
 	c.done.Go(func() { r.run(ctx) })
 	c.done.Go(func() { c.announce(ctx) })
+	c.done.Go(func() { c.scrub.run(ctx) })
 	return nil
 }
 

@@ -9,7 +9,8 @@
 //	<dir>/<shard>.deleted    its partition was deleted and the removal must be finished
 //
 // Goroutines: reconcile owns the slots and decides; at most Parallel start jobs and removeParallel removal jobs work for
-// it; announce broadcasts leaderships at once and repeats them every RefreshEvery. All end with Close.
+// it; announce broadcasts leaderships at once and repeats them every RefreshEvery; scrub looks for damage. All end with
+// Close. A replica that found damage asks the other ones through here (fetcher), and answers them (AnswerFetch).
 //
 // Invariants:
 //
@@ -23,4 +24,5 @@
 //	Inv5  a replica is never started on a directory that is not the one it wrote (BrokenError).
 //
 // Bounds: one slot per local shard. A start that fails is tried again after retryMin, doubled up to retryMax.
+// At most maxFetches requests of repairs are under way; more wait.
 package controller

@@ -83,8 +83,9 @@ type running interface {
 
 // raftHost runs real replicas.
 type raftHost struct {
-	cfg  *Config
-	node *raftnode.Node
+	cfg   *Config
+	node  *raftnode.Node
+	fetch *fetcher
 }
 
 var _ host = (*raftHost)(nil)
@@ -93,6 +94,7 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	onLeading func(protocol.Epoch)) (running, error) {
 	machineConfig := h.cfg.Machine
 	machineConfig.FS, machineConfig.Dir, machineConfig.Partition = h.cfg.FS, dir, s.tp
+	machineConfig.Fetch = h.fetch.of(s.tp, slices.DeleteFunc(s.brokers(), func(b protocol.BrokerID) bool { return b == h.cfg.Self }))
 	if s.config.SegmentBytes != 0 {
 		machineConfig.Seglog.SegmentBytes = int64(s.config.SegmentBytes)
 	}

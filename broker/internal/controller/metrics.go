@@ -32,6 +32,7 @@ func newMetrics(reg prometheus.Registerer, c *Controller) *metrics {
 		Name: name("leading"), Help: "Partitions this broker serves as the leader.",
 	}, func() float64 { _, n := c.Counts(); return float64(n) })
 	m.all = []prometheus.Collector{m.missing, m.failures, m.removed, replicas, leading, newLag(c)}
+	m.all = append(m.all, c.scrub.collectors()...)
 	if reg != nil {
 		reg.MustRegister(m.all...)
 	}

@@ -25,11 +25,14 @@
 //	Inv5  A segment is deleted only after the durable checkpoint says that it lies below the start, and no snapshot in
 //	      progress still needs it.
 //
+//	Inv6  No damaged batch leaves the machine. What is damaged is repaired from another replica or refused (healer).
+//
 // Dragonboat calls Open, Update, Sync, PrepareSnapshot, RecoverFromSnapshot and Close one at a time and SaveSnapshot
 // beside them. Every other method may be called from any goroutine at any time, also before Open and after Close.
 //
 // Bounds: MaxProducers and MaxSubscriptions per partition (at the bound: see producerTable.admit and
 // cursorTable.open), runsPerProducer remembered runs, MaxOps operations per command (more: the command is refused), one
-// stamping buffer per goroutine that applies, of the size of its greatest batch. Damage found on disk is a
-// *seglog.CorruptionError with file and position; Dragonboat stops the process on it, which is right.
+// stamping buffer per goroutine that applies, of the size of its greatest batch; of repairs see healer. Damage that Open
+// finds in the checkpoint or the last segment is a *seglog.CorruptionError with file and position; Dragonboat stops the
+// process on it, which is right.
 package fsm

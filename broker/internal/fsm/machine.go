@@ -39,8 +39,10 @@ type Config struct {
 	// MaxProducers and MaxSubscriptions bound the tables; 0 means the default. All replicas of a partition must have
 	// the same values: at the bound they decide what is forgotten or refused.
 	MaxProducers, MaxSubscriptions int
-	Metrics                        *Metrics     // nil: nobody counts
-	Log                            *slog.Logger // nil: none
+	// Fetch repairs damaged segments; nil: there is no other replica.
+	Fetch   Fetch
+	Metrics *Metrics     // nil: nobody counts
+	Log     *slog.Logger // nil: none
 }
 
 func (c Config) withDefaults() Config {
@@ -95,6 +97,7 @@ type Machine struct {
 	appended                           broadcast
 
 	streams streams
+	heal    healer
 }
 
 type leadership struct {
@@ -106,6 +109,7 @@ type leadership struct {
 func New(cfg Config) *Machine {
 	m := &Machine{cfg: cfg.withDefaults(), chain: sha256.New()}
 	m.st = m.newState()
+	m.heal.init(m)
 	m.leader.Store(&leadership{})
 	return m
 }
@@ -132,6 +136,9 @@ func (m *Machine) Open(stopc <-chan struct{}) (uint64, error) {
 	m.install(st, generation, log)
 	m.cfg.Log.Info("partition opened", "applied", st.applied, "start", st.start, "next", st.next,
 		"epoch", st.epoch, "generation", generation)
+	for _, found := range log.Damage() {
+		m.heal.report(log, found)
+	}
 	return st.applied, nil
 }
 
@@ -219,6 +226,7 @@ func (m *Machine) Close() error {
 		}
 	}
 	m.closed = true
+	m.heal.close()
 	if log := m.log.Swap(nil); log != nil {
 		err = log.Close()
 	}
@@ -265,7 +273,8 @@ func (m *Machine) PrepareSnapshot() (any, error) {
 	return m.freeze()
 }
 
-// SaveSnapshot writes what PrepareSnapshot froze. It is throttled and ends early when stopc closes or the log does.
+// SaveSnapshot writes what PrepareSnapshot froze. It is throttled and ends early when stopc closes, the log does, or it
+// meets damage that is not repaired in time: then the replica that needs it asks again.
 func (m *Machine) SaveSnapshot(frozen any, w io.Writer, stopc <-chan struct{}) error {
 	f, ok := frozen.(*frozenState)
 	if !ok {
@@ -273,7 +282,7 @@ func (m *Machine) SaveSnapshot(frozen any, w io.Writer, stopc <-chan struct{}) e
 	}
 	defer m.streams.end(f.applied)
 	defer f.view.Close()
-	if err := f.save(newThrottle(w, m.cfg.SnapshotBytesPerSecond, stopc)); err != nil {
+	if err := f.save(m, newThrottle(w, m.cfg.SnapshotBytesPerSecond, stopc)); err != nil {
 		return err
 	}
 	m.cfg.Metrics.sent.Inc()

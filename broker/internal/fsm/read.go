@@ -98,7 +98,7 @@ func (m *Machine) Cursors() map[string]Cursor {
 }
 
 // Read appends whole batches to dst, beginning with the one that contains from; see seglog.Log.Read. All of them are
-// committed.
+// committed. What is damaged is repaired first, see healer.
 func (m *Machine) Read(from protocol.Offset, maxBytes int, dst []byte) ([]byte, error) {
 	var out []byte
 	err := m.withLog(func(l *seglog.Log) (err error) {
@@ -145,7 +145,7 @@ func (m *Machine) withLog(read func(*seglog.Log) error) error {
 		if l == nil {
 			return ErrClosed
 		}
-		err := read(l)
+		err := m.healed(l, func() error { return read(l) })
 		if err == nil || !errors.Is(err, seglog.ErrClosed) {
 			return err
 		}

@@ -38,7 +38,8 @@ const (
 type frozenState struct {
 	applied uint64
 	head    []byte // the encoded state
-	view    *seglog.View
+	log     *seglog.Log
+	view    *seglog.View // of log
 }
 
 // streams are the snapshots that other replicas are being brought up with.
@@ -83,7 +84,8 @@ func (m *Machine) Streaming(grace time.Duration) (applied uint64, ok bool) {
 }
 
 func (m *Machine) freeze() (*frozenState, error) {
-	view, err := m.log.Load().View()
+	log := m.log.Load()
+	view, err := log.View()
 	if err != nil {
 		return nil, m.fail("freezing", err)
 	}
@@ -94,20 +96,24 @@ func (m *Machine) freeze() (*frozenState, error) {
 			view.Start(), view.Next(), m.st.start, m.st.next))
 	}
 	m.streams.begin(m.st.applied)
-	return &frozenState{applied: m.st.applied, head: head, view: view}, nil
+	return &frozenState{applied: m.st.applied, head: head, log: log, view: view}, nil
 }
 
 // save writes the stream to w.
-func (f *frozenState) save(w io.Writer) error {
+func (f *frozenState) save(m *Machine, w io.Writer) error {
 	if _, err := w.Write(f.head); err != nil {
 		return err
 	}
 	var buf []byte
 	for from := f.view.Start(); from < f.view.Next(); {
-		var err error
-		buf, err = f.view.Read(from, snapshotChunk, buf[:0])
-		if errors.Is(err, seglog.ErrClosed) {
-			return sm.ErrSnapshotStopped
+		err := m.healed(f.log, func() (err error) {
+			buf, err = f.view.Read(from, snapshotChunk, buf[:0])
+			return err
+		})
+		var coded *protocol.Error // the log is closed, or damaged and not repaired yet
+		if errors.Is(err, seglog.ErrClosed) || errors.As(err, &coded) {
+			m.cfg.Log.Warn("snapshot stream ends early", "offset", from, "error", err)
+			return sm.ErrSnapshotStopped // any other error would end the process
 		}
 		if err != nil {
 			return fmt.Errorf("fsm: reading a snapshot at offset %d: %w", from, err)

@@ -96,8 +96,9 @@ func (n *Network) admit(raw net.Conn, conn *tls.Conn, h hello, began time.Time) 
 		return
 	}
 	p := n.peers[h.Broker]
-	// A snapshot's reader may be busy with its disk, so the end of its connection is no timely sign of anything.
-	counts := h.kind != kindSnapshot
+	// A snapshot's reader may be busy with its disk, so the end of its connection is no timely sign of anything; that of a
+	// fetch is no sign at all.
+	counts := h.kind != kindSnapshot && h.kind != kindFetch
 	if !p.meet(h.BootID, false, began, counts) {
 		p.kick()
 		n.refuse(conn, answer, &Reject{RejectBusy, "an earlier incarnation is not yet gone"}, h)
@@ -107,7 +108,7 @@ func (n *Network) admit(raw net.Conn, conn *tls.Conn, h hello, began time.Time) 
 		defer p.lost(h.BootID)
 	}
 	if !p.accept(h.kind, h.lane, raw) {
-		n.refuse(conn, answer, &Reject{RejectBusy, "too many snapshot streams"}, h)
+		n.refuse(conn, answer, &Reject{RejectBusy, "too many snapshot streams or fetches"}, h)
 		return
 	}
 	defer p.release(h.kind, h.lane, raw)
@@ -131,7 +132,7 @@ func (n *Network) check(h hello, conn *tls.Conn) *Reject {
 	case h.version != helloVersion:
 		return &Reject{RejectVersion,
 			fmt.Sprintf("handshake version %d is not spoken by broker %d", h.version, n.cfg.Self)}
-	case h.kind < kindRaft || h.kind > kindProbe || h.lane >= lanes:
+	case h.kind < kindRaft || h.kind > kindFetch || h.lane >= lanes:
 		return &Reject{RejectVersion,
 			fmt.Sprintf("connection of kind %d/%d is not known to broker %d", h.kind, h.lane, n.cfg.Self)}
 	case h.ClusterID == n.cfg.ClusterID && h.meant != 0 && h.meant != n.cfg.Self:
@@ -170,6 +171,8 @@ func (n *Network) serve(conn *tls.Conn, p *peer, h hello) error {
 		limit, name = maxSnapshotFrame, "snapshot"
 	case kindLiveness:
 		limit, name = MaxLivenessBytes, laneLiveness.String()
+	case kindFetch:
+		limit, name = maxFetchRequest, kindFetchName
 	}
 	fr := newFrameReader(conn, limit)
 	received := n.met.received.WithLabelValues(label(p.id), name)
@@ -208,6 +211,8 @@ func (n *Network) frame(conn *tls.Conn, p *peer, h hello, typ byte, b []byte) er
 			fn(p.id, b)
 		}
 		return nil
+	case typ == frameFetch && h.kind == kindFetch:
+		return n.answer(conn, p, b)
 	case typ == frameEcho && len(b) == 8:
 		return reply(conn, frameEchoReply, b)
 	}

@@ -68,6 +68,10 @@ type Config struct {
 	OnPeerDown func(b protocol.BrokerID, boot [16]byte, cause string)
 	OnPeerUp   func(b protocol.BrokerID, boot [16]byte)
 
+	// OnFetch answers what a peer asks with Fetch, with at most MaxFetchBytes. It is called from many goroutines, from
+	// Start on, may read from a disk and must not keep the request. nil: nothing is answered.
+	OnFetch func(from protocol.BrokerID, request []byte) []byte
+
 	// HoldFrom is the first shard whose commit notices may wait, see holder: of such shards nobody reads a follower.
 	// 0 means that none may.
 	HoldFrom               uint64

@@ -9,8 +9,8 @@
 // entries; see holder.
 //
 // A broker dials three connections to each peer: urgent (heartbeats, votes, answers), bulk (entries) and liveness,
-// and one more per snapshot stream. What the dialer sends is data; what comes back on the same connection
-// is echoes and acknowledgements. Both ends read all the time, so that the end of a process is seen in the moment
+// and one more per snapshot stream and for each Fetch, by which a replica repairs itself. What the dialer sends is data or
+// a request; what comes back on the same connection is echoes, acknowledgements and answers. Both ends read all the time, so that the end of a process is seen in the moment
 // when its kernel closes the connections.
 //
 //	frame:      u32 payload length | u8 type | payload                          big-endian

@@ -18,6 +18,8 @@ const (
 	frameLiveness  = 4 // opaque, dialer to listener
 	frameEcho      = 5 // u64, dialer to listener
 	frameEchoReply = 6 // the same u64 back
+	frameFetch     = 7 // opaque, dialer to listener
+	frameFetched   = 8 // the answer to it, opaque
 )
 
 const (

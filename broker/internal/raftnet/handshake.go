@@ -17,7 +17,10 @@ const (
 	kindSnapshot kind = 2
 	kindLiveness kind = 3
 	kindProbe    kind = 4
+	kindFetch    kind = 5
 )
+
+const kindFetchName = "fetch" // in metrics
 
 // lane tells the Raft connections of one peer apart. Never renumber.
 type lane uint8

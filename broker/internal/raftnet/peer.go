@@ -25,6 +25,7 @@ type peer struct {
 
 	inbound   map[inboundKey]net.Conn // the newest of each; an older one is closed
 	snapshots int                     // open inbound snapshot connections
+	fetches   int                     // open inbound fetch connections
 }
 
 type inboundKey struct {
@@ -137,15 +138,15 @@ func (p *peer) kick() {
 	}
 }
 
-// accept registers an inbound connection; false if the bound of snapshots is reached.
+// accept registers an inbound connection; false if the bound of snapshots or fetches is reached.
 func (p *peer) accept(k kind, l lane, conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if k == kindSnapshot {
-		if p.snapshots >= maxSnapshotsPerPeer {
+	if count, limit := p.counted(k); count != nil {
+		if *count >= limit {
 			return false
 		}
-		p.snapshots++
+		*count++
 		return true
 	}
 	key := inboundKey{k, l}
@@ -156,12 +157,23 @@ func (p *peer) accept(k kind, l lane, conn net.Conn) bool {
 	return true
 }
 
+// counted returns the number of inbound connections of a kind of which there may be several, and its bound. mu is held.
+func (p *peer) counted(k kind) (count *int, limit int) {
+	switch k {
+	case kindSnapshot:
+		return &p.snapshots, maxSnapshotsPerPeer
+	case kindFetch:
+		return &p.fetches, maxFetchesPerPeer
+	}
+	return nil, 0
+}
+
 // release ends what accept began.
 func (p *peer) release(k kind, l lane, conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if k == kindSnapshot {
-		p.snapshots--
+	if count, _ := p.counted(k); count != nil {
+		*count--
 		return
 	}
 	if key := (inboundKey{k, l}); p.inbound[key] == conn {

@@ -32,12 +32,19 @@
 //	      *CorruptionError.
 //	Inv7  A file is deleted only by DropBelow, which never passes Start, an open View or a read in progress.
 //	Inv8  After a failed write or fsync nothing is written any more (fsyncgate); reads go on.
+//	Inv9  Mend writes only checked batches of another replica, each to where its own bytes are damaged.
+//
+// A sealed segment is good or damaged. Damage is found by Open (the end of each segment), by a read (what it returns), or
+// by Verify (all). It harms nobody who reads elsewhere. Mend makes it good in place: a replica's batches have the same
+// bytes at the same offsets, so that each belongs to one place of the file. No name changes and no good byte is written
+// to; a crash between any two steps leaves some batches mended and the others damaged as they were, and the next Mend goes
+// on from there. A segment file that is missing is damage at the end of the one before it.
 //
 // Not damage: bytes behind the last valid batch of the last segment when Open keeps All, and everything at and above
 // keepBelow.
 //
-// Concurrency: Append, SetStart, DropBelow, Sync and Close are for one goroutine at a time (a mutex makes sure); all
-// other methods are for any number, at any time, also while Close runs. Readers never wait for a disk write: mu is
+// Concurrency: Append, SetStart, DropBelow, Sync and Close are for one goroutine at a time (a mutex makes sure), and so is
+// Mend, beside them; all other methods are for any number, at any time, also while Close runs. Readers never wait for a disk write: mu is
 // held only for memory.
 //
 // Bounds: an idle log takes less than 8 KiB of memory, plus about 150 bytes for each segment; what its tail holds is

@@ -38,7 +38,7 @@ type Log struct {
 	scratch   []byte
 
 	// mu guards the following, and the fields of segments. It is never held during I/O, except to close a file. The
-	// writer alone changes them and may read them without it.
+	// writer alone changes them and may read them without it; but Mend sets size and lastTime of a sealed segment.
 	mu       sync.RWMutex
 	segments []*segment // by offset, dense; the last one is active; never empty
 	pending  []entry    // newest index entries of the active segment
@@ -50,8 +50,9 @@ type Log struct {
 	next  atomic.Uint64
 	bytes atomic.Int64
 
-	openFiles atomic.Int32  // files of segments
-	clock     atomic.Uint64 // counts reads from disk
+	openFiles atomic.Int32       // files of segments
+	clock     atomic.Uint64      // counts reads from disk
+	damage    []*CorruptionError // found by Open; never changes
 	hints     hints
 }
 

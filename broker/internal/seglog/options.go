@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -24,6 +25,11 @@ type CorruptionError struct {
 // Error implements error.
 func (e *CorruptionError) Error() string {
 	return fmt.Sprintf("seglog: %s is damaged at byte %d: %s", e.File, e.Position, e.Reason)
+}
+
+// Segment returns the first offset of the segment that is damaged; false when File is not one.
+func (e *CorruptionError) Segment() (protocol.Offset, bool) {
+	return parseFileName(filepath.Base(e.File), logSuffix)
 }
 
 // Options tunes a Log. The zero value of a field means its default.

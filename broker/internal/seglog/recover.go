@@ -46,12 +46,13 @@ func listFiles(fs storefs.FS, dir string) (files, error) {
 }
 
 // Open opens the log in dir and repairs what a crash left: everything at and above keepBelow is cut. keepBelow is
-// the end of the log in the owner's checkpoint: everything below it was synced, so if it is damaged or missing that
-// is a *CorruptionError, found before any batch is changed. With All, where nothing is known to have been synced,
-// the last segment is kept up to its first invalid batch.
+// the end of the log in the owner's checkpoint: everything below it was synced, so if it is damaged or missing in the
+// last segment or in front of the first one, that is a *CorruptionError, found before any batch is changed. With All,
+// where nothing is known to have been synced, the last segment is kept up to its first invalid batch. What is damaged or
+// missing between is told by Damage, for Mend: the rest of the log can be read.
 //
 // What costs time is bounded: of each segment only the batches behind its last index entry are looked at (with All,
-// all of the last segment). Damage in the middle of a segment is found when it is read.
+// all of the last segment). Damage in the middle of a segment is found when it is read, or by Verify.
 func Open(fs storefs.FS, dir string, keepBelow protocol.Offset, opts Options) (*Log, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -69,7 +70,11 @@ func Open(fs storefs.FS, dir string, keepBelow protocol.Offset, opts Options) (*
 	l := newLog(fs, dir, opts)
 	for i, s := range kept[:len(kept)-1] {
 		seg, err := r.sealed(s, kept[i+1].base)
-		if err != nil {
+		var damage *CorruptionError
+		switch {
+		case errors.As(err, &damage): // Mend can put it right, and what lies in other places is readable
+			l.damage = append(l.damage, damage)
+		case err != nil:
 			return nil, err
 		}
 		l.segments = append(l.segments, seg)
@@ -135,7 +140,11 @@ type recovery struct {
 	buf   []byte
 }
 
-// sealed checks that the segment is whole and ends where the next one begins.
+// Damage returns what Open found damaged in sealed segments, at most one place in each.
+func (l *Log) Damage() []*CorruptionError { return l.damage }
+
+// sealed checks that the segment is whole and ends where the next one begins. With a *CorruptionError it returns what it
+// was, as well as that can be known.
 func (r *recovery) sealed(s foundSegment, next protocol.Offset) (*segment, error) {
 	f, err := r.fs.Open(fileName(r.dir, s.base, logSuffix))
 	if err != nil {
@@ -156,16 +165,25 @@ func (r *recovery) sealed(s foundSegment, next protocol.Offset) (*segment, error
 	// The index does not fit, or the segment is damaged: only all of it can tell.
 	ix = indexBuilder{every: r.every, last: -1}
 	p, err = sc.scan(progress{next: s.base}, All, true, &ix)
-	if err != nil {
-		return nil, err
+	if err == nil && !whole(p) {
+		err = sc.damage(p.pos, "segment ends at offset %d, the next one begins at %d", p.next, next)
 	}
-	if !whole(p) {
-		return nil, sc.damage(p.pos, "segment ends at offset %d, the next one begins at %d", p.next, next)
+	if err != nil {
+		return &segment{base: s.base, next: next, size: s.size, lastTime: max(p.time, r.firstTime(next))}, err
 	}
 	if _, err := writeIndex(r.fs, fileName(r.dir, s.base, indexSuffix), 0, ix.entries, nil, true); err != nil {
 		return nil, fmt.Errorf("seglog: write index: %w", err)
 	}
 	return &segment{base: s.base, next: p.next, size: s.size, lastTime: p.time}, nil
+}
+
+// firstTime returns the append time of the first batch of a segment, 0 when its index does not tell.
+func (r *recovery) firstTime(base protocol.Offset) int64 {
+	p, _, err := r.fromIndex(base, key{offset: base})
+	if err != nil {
+		return 0
+	}
+	return p.time
 }
 
 // fromIndex returns the place of the last batch in the segment's index that k covers, and the entry's number.

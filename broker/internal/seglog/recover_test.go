@@ -146,17 +146,6 @@ func TestDamageIsReported(t *testing.T) {
 			}
 			return m, err
 		}
-		_, err := openAltered(file(30), func(b []byte) []byte { return b[:len(b)-1] })
-		requireDamage(t, err, file(30), int64(2*size))
-		_, err = openAltered(file(30), func(b []byte) []byte { return b[:2*size] })
-		requireDamage(t, err, file(30), int64(2*size))
-		_, err = openAltered(file(30), func(b []byte) []byte { return append(b, 0) })
-		requireDamage(t, err, file(30), int64(3*size))
-		_, err = openAltered(file(30), func(b []byte) []byte { return nil })
-		requireDamage(t, err, file(30), 0)
-		_, err = openAltered(file(30), flip(2*size+9))
-		requireDamage(t, err, file(30), int64(2*size))
-
 		// In the middle of a sealed segment: found by whoever reads it, and nobody else.
 		m, err := openAltered(file(30), flip(size+200))
 		require.NoError(t, err)
@@ -165,16 +154,14 @@ func TestDamageIsReported(t *testing.T) {
 		require.NoError(t, err)
 		_, err = l.Read(45, 100, nil)
 		requireDamage(t, err, file(30), int64(size))
-		_, err = l.Read(30, 1<<20, nil)
-		requireDamage(t, err, file(30), int64(size))
+		got, err := l.Read(30, 1<<20, nil)
+		require.NoError(t, err)
+		require.Len(t, got, size, "what is good before it")
 		_, err = l.Read(55, 100, nil)
 		require.NoError(t, err)
 
 		m = base.CrashClone(nil)
-		require.NoError(t, m.Remove(file(30)))
-		_, err = Open(m, testDir, keepBelow, noCache)
-		requireDamage(t, err, file(0), int64(3*size))
-		for _, o := range []protocol.Offset{0, 60, 90} {
+		for _, o := range []protocol.Offset{0, 30, 60, 90} {
 			require.NoError(t, m.Remove(file(o)))
 		}
 		_, err = Open(m, testDir, keepBelow, noCache)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 
 	"github.com/trunkline/trunkline/broker/internal/storefs"
 	"github.com/trunkline/trunkline/protocol"
@@ -85,20 +86,23 @@ func (s *scanner) read(
 			break
 		}
 		h, err := s.parse(dst[at:], pos+int64(at-keep), offset)
-		if err != nil {
-			return dst, 0, err
-		}
 		end := at + int(h.Length)
-		if end > len(dst) {
+		if err == nil && end > len(dst) {
 			if at > keep {
 				break // does not fit, and is not the first
 			}
-			if dst, err = s.fill(pos, int(h.Length), keep, dst); err != nil {
-				return dst, 0, err
+			dst, err = s.fill(pos, int(h.Length), keep, dst)
+		}
+		if err == nil {
+			if _, cerr := batch.Check(dst[at:end], protocol.MaxBatchBytesLimit); cerr != nil {
+				err = s.damage(pos+int64(at-keep), "%v", cerr)
 			}
 		}
-		if _, err := batch.Check(dst[at:end], protocol.MaxBatchBytesLimit); err != nil {
-			return dst, 0, s.damage(pos+int64(at-keep), "%v", err)
+		if err != nil {
+			if at > keep {
+				break // what is good before it is read; the next read tells
+			}
+			return dst, 0, err
 		}
 		at, offset = end, h.Next()
 	}
@@ -117,6 +121,9 @@ func (s *scanner) readAt(b []byte, pos int64) error {
 	err := readFull(s.f, b, pos)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return s.damage(pos, "file ends early: %v", err)
+	}
+	if errors.Is(err, syscall.EIO) {
+		return s.damage(pos, "the disk cannot read it: %v", err)
 	}
 	if err != nil {
 		return fmt.Errorf("seglog: read segment: %w", err)
@@ -167,7 +174,7 @@ type progress struct {
 }
 
 // scan goes on from p over all batches that begin below stop, checks them (their bodies too with bodies set), and
-// gives their positions to ix. At the first damage it returns the error and how far it was good.
+// gives their positions to ix, if there is one. At the first damage it returns the error and how far it was good.
 func (s *scanner) scan(p progress, stop protocol.Offset, bodies bool, ix *indexBuilder) (progress, error) {
 	for p.pos < s.end && p.next < stop {
 		h, err := s.header(p.pos, p.next)
@@ -182,7 +189,9 @@ func (s *scanner) scan(p progress, stop protocol.Offset, bodies bool, ix *indexB
 			return p, err
 		}
 		p.time = max(p.time, h.AppendTime)
-		ix.add(p.pos, p.next, p.time)
+		if ix != nil {
+			ix.add(p.pos, p.next, p.time)
+		}
 		p.pos, p.next = p.pos+int64(h.Length), h.Next()
 	}
 	return p, nil

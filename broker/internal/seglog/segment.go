@@ -1,6 +1,7 @@
 package seglog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ const (
 // maxOpenSealed bounds the files of sealed segments that a log keeps open between reads.
 const maxOpenSealed = 4
 
-// segment is one file of batches. A sealed one never changes.
+// segment is one file of batches. A sealed one never changes, but for what Mend puts right.
 type segment struct {
 	base protocol.Offset
 
@@ -67,6 +68,9 @@ func (l *Log) open(s *segment, active bool) (storefs.File, error) {
 		flag = os.O_RDWR // readers and the writer share it
 	}
 	f, err := l.fs.OpenFile(fileName(l.dir, s.base, logSuffix), flag)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &CorruptionError{fileName(l.dir, s.base, logSuffix), 0, "the file is missing"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("seglog: open segment: %w", err)
 	}

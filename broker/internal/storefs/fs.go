@@ -52,6 +52,9 @@ type File interface {
 	// StartWriteback asks the kernel to begin to write n bytes from off on to the disk, without waiting for
 	// them and without any promise. It keeps dirty pages few, so that a later Sync is short.
 	StartWriteback(off, n int64) error
+	// DropCache asks the kernel to forget what it holds of n bytes from off on and has written back, so that the next
+	// read of them comes from the disk. It promises nothing.
+	DropCache(off, n int64) error
 }
 
 // ReadFile returns all of name, and an error when it is longer than limit bytes.

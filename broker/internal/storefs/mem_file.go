@@ -156,6 +156,13 @@ func (f *memFile) StartWriteback(int64, int64) error {
 	return f.check("writeback", true)
 }
 
+// DropCache implements File; there is no cache.
+func (f *memFile) DropCache(int64, int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return f.check("fadvise", false)
+}
+
 // Close implements io.Closer.
 func (f *memFile) Close() error {
 	f.m.mu.Lock()

@@ -60,6 +60,7 @@ func (f osFile) Datasync() error          { return datasync(f.File) }
 func (f osFile) Reserve(size int64) error { return reserve(f.File, size) }
 
 func (f osFile) StartWriteback(off, n int64) error { return startWriteback(f.File, off, n) }
+func (f osFile) DropCache(off, n int64) error      { return dropCache(f.File, off, n) }
 
 // lengthen makes f at least size bytes long.
 func lengthen(f *os.File, size int64) error {

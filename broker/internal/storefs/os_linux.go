@@ -21,6 +21,11 @@ func startWriteback(f *os.File, off, n int64) error {
 	return os.NewSyscallError("sync_file_range", err)
 }
 
+// dropCache is posix_fadvise.
+func dropCache(f *os.File, off, n int64) error {
+	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED))
+}
+
 // datasync is fdatasync. A signal does not interrupt it halfway: it is then begun again, which is no retry of a
 // failed one.
 func datasync(f *os.File) error {

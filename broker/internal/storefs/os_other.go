@@ -11,6 +11,9 @@ import (
 // startWriteback has no counterpart outside Linux.
 func startWriteback(*os.File, int64, int64) error { return nil }
 
+// dropCache has no counterpart everywhere.
+func dropCache(*os.File, int64, int64) error { return nil }
+
 // datasync has no counterpart everywhere; Sync promises more.
 func datasync(f *os.File) error { return f.Sync() }
 
