@@ -50,6 +50,7 @@ func (b *Broker) openNetwork(ctx context.Context) (err error) {
 		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
 		CheckPeer: b.known.check, OnRejected: b.onRejected, OnPeerDown: b.onPeerDown, OnPeerUp: b.onPeerUp,
+		OnPeerLost:             func(id protocol.BrokerID, boot [16]byte) { b.detector.PeerLost(id, boot) },
 		HoldFrom:               raftnode.FirstPartitionShard, // the metadata is read on every broker
 		SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log, Registerer: b.reg,
 	})

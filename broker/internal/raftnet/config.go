@@ -67,6 +67,8 @@ type Config struct {
 	// when an incarnation was met by a handshake. Both are called in order per broker and must not block.
 	OnPeerDown func(b protocol.BrokerID, boot [16]byte, cause string)
 	OnPeerUp   func(b protocol.BrokerID, boot [16]byte)
+	// OnPeerLost is told of each connection with the incarnation boot that ended while the incarnation is not known to be gone.
+	OnPeerLost func(b protocol.BrokerID, boot [16]byte)
 
 	// HoldFrom is the first shard whose commit notices may wait, see holder: of such shards nobody reads a follower.
 	// 0 means that none may.
