@@ -51,6 +51,7 @@ func (b *Broker) openNetwork(ctx context.Context) (err error) {
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
 		CheckPeer: b.known.check, OnRejected: b.onRejected, OnPeerDown: b.onPeerDown, OnPeerUp: b.onPeerUp,
 		OnFetch:                func(from protocol.BrokerID, request []byte) []byte { return b.controller.AnswerFetch(from, request) },
+		OnPeerLost:             func(id protocol.BrokerID, boot [16]byte) { b.detector.PeerLost(id, boot) },
 		HoldFrom:               raftnode.FirstPartitionShard, // the metadata is read on every broker
 		SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log, Registerer: b.reg,
 	})

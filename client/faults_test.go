@@ -161,6 +161,36 @@ func TestOutcomesAreTrue(t *testing.T) {
 	})
 }
 
+// TestBrokerThatPanics: a defect of a broker ends connections. Producers on them go on, unless it is over and over their own
+// batch: then they are told, and the outcome is unknown.
+func TestBrokerThatPanics(t *testing.T) {
+	for panics, lives := range map[int]bool{1: true, 4: true, 8: false} {
+		t.Run(fmt.Sprint(panics), func(t *testing.T) {
+			s := &script{}
+			for range panics {
+				s.faults = append(s.faults, fakebroker.Fault{Action: fakebroker.Panic})
+			}
+			fc := start(t, fakebroker.Config{Produce: s.next})
+			fc.CreateTopic("t", 1)
+			c := connect(t, fc)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			p, err := c.Producer(ctx, "t")
+			require.NoError(t, err)
+			_, err = p.Publish(ctx, record(0, 1))
+			if lives {
+				require.NoError(t, err)
+			} else {
+				var pe *client.PublishError
+				require.ErrorAs(t, err, &pe)
+				require.Equal(t, client.Unknown, pe.Outcome)
+			}
+			require.Len(t, fc.Log("t", 0), 1)
+			require.NoError(t, p.Close(ctx))
+		})
+	}
+}
+
 // TestConsumerFaults: a consumer keeps receiving each record once and in order while leaders move, die and
 // connections break, as long as it is the only one.
 func TestConsumerFaults(t *testing.T) {

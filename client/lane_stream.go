@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,9 @@ func (l *lane) session(ctx context.Context, cn *conn.Conn, _ cluster.Leader) (bo
 	return acked.Load() > 0, context.Cause(ctx)
 }
 
-// open introduces the producer and takes over where the partition is in its sequence.
+// open introduces the producer and takes over where the partition is in its sequence. What is in flight goes out with the
+// introduction: the partition tells by its sequence what it has, and an answer is a round trip that everybody waits for
+// after a failover.
 func (l *lane) open(st *conn.Stream, cancel context.CancelCauseFunc) error {
 	timeout := time.AfterFunc(openTimeout, func() { cancel(errOpenTimeout) })
 	defer timeout.Stop()
@@ -70,12 +73,12 @@ func (l *lane) open(st *conn.Stream, cancel context.CancelCauseFunc) error {
 	msg := &wire.ProduceOpen{
 		Topic: l.tp.Topic, Partition: l.tp.Partition, Producer: l.id, ProducerEpoch: l.epoch,
 	}
+	l.box.Reopen()
+	out := l.inFlight(wire.AppendFrame(nil, protocol.KindProduceOpen, msg))
 	l.mu.Unlock()
-	if err := st.WriteFrame(protocol.KindProduceOpen, msg); err != nil {
-		return err
-	}
-	body, err := st.Expect(protocol.KindProduceOpenOK)
-	if err != nil {
+	unsent := st.Write(out)
+	body, err := st.Expect(protocol.KindProduceOpenOK) // a refusal tells more than that nobody read on
+	if err = cmp.Or(err, unsent); err != nil {
 		return err
 	}
 	var ok wire.ProduceOpenOK
@@ -87,7 +90,7 @@ func (l *lane) open(st *conn.Stream, cancel context.CancelCauseFunc) error {
 	if l.id != msg.Producer {
 		return cluster.Retry(errors.New("the producer's identity was renewed"))
 	}
-	if err := l.box.Reopen(ok.NextSequence); err != nil {
+	if err := l.box.Accepted(ok.NextSequence); err != nil {
 		return err
 	}
 	l.why = nil
@@ -218,6 +221,15 @@ func (l *lane) send(ctx context.Context, st *conn.Stream, acked *atomic.Uint64) 
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// inFlight appends the oldest batches in flight, as far as they go into one write. Called with mu held.
+func (l *lane) inFlight(out []byte) []byte {
+	for b := l.box.PeekUnsent(); b != nil && len(out)+len(b.Frame) <= gatherBytes; b = l.box.PeekUnsent() {
+		out = append(out, b.Frame...)
+		l.box.Unsent()
+	}
+	return out
 }
 
 // gather returns the next bytes to write: one large batch as it is, or several small ones copied to buf.

@@ -36,6 +36,7 @@ type peer struct {
 	state   State
 	since   time.Time
 	heard   time.Time
+	cut     time.Time // when the first connection broke since it was heard
 	boot    [16]byte
 	gone    [][16]byte // earlier incarnations, at most keepGone
 	downAt  time.Time  // when it became Dead
@@ -113,12 +114,30 @@ func (c *core) overslept(now time.Time) bool {
 	return !c.lastTick.IsZero() && now.Sub(c.lastTick)-c.interval > c.silent/2
 }
 
-// silence is how long p was not heard, while this broker was able to hear.
+// silence is how long p was not heard, while this broker was able to hear. A broken connection starts it anew and later, once for
+// each time that p was heard (Inv9).
 func (c *core) silence(now time.Time, p *peer) time.Duration {
-	if p.heard.After(c.clocks) {
-		return now.Sub(p.heard)
+	since := c.clocks
+	if p.heard.After(since) {
+		since = p.heard
 	}
-	return now.Sub(c.clocks)
+	if again := p.cut.Add(c.silent); c.reconnects(now, p) && again.After(since) {
+		since = again
+	}
+	return max(now.Sub(since), 0)
+}
+
+// reconnects reports whether p, whose connection broke since it was heard, still has time to make it anew.
+func (c *core) reconnects(now time.Time, p *peer) bool {
+	return p.cut.After(p.heard) && now.Sub(p.cut) < 2*c.silent
+}
+
+// lost takes in that a connection with the incarnation boot of b broke.
+func (c *core) lost(now time.Time, b protocol.BrokerID, boot [16]byte) {
+	p := c.peers[b]
+	if p != nil && p.boot == boot && p.state == Alive && !p.cut.After(p.heard) && now.Sub(p.heard) < c.silent {
+		p.cut = now
+	}
 }
 
 func (c *core) set(now time.Time, p *peer, to State, reason string) event {
@@ -343,7 +362,7 @@ func (c *core) alive(now time.Time, b protocol.BrokerID) bool {
 		return true
 	}
 	p := c.peers[b]
-	return p != nil && p.state == Alive && now.Sub(p.heard) < c.silent
+	return p != nil && p.state == Alive && (now.Sub(p.heard) < c.silent || c.reconnects(now, p))
 }
 
 func (c *core) hearsMajority(now time.Time, replicas []protocol.BrokerID) bool {

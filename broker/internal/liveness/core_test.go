@@ -173,6 +173,60 @@ func TestOneWayCutsBetweenTwoMoveNoLeader(t *testing.T) {
 	}
 }
 
+// breakOff ends all connections of id, which everybody notices at once.
+func (s *sim) breakOff(id protocol.BrokerID) {
+	s.cutOut(id, true)
+	s.cutIn(id, true)
+	for _, other := range s.ids {
+		if other != id {
+			s.cores[other].lost(s.now, id, bootOf(id, 1))
+			s.cores[id].lost(s.now, other, bootOf(other, 1))
+		}
+	}
+}
+
+func TestConnectionsThatAreMadeAgainMoveNoLeader(t *testing.T) {
+	s := newSim(3)
+	s.run(time.Second)
+	s.check = func(protocol.BrokerID) {
+		for _, l := range s.ids {
+			require.Empty(t, s.deposers(l, s.ids))
+		}
+		require.True(t, s.cores[1].hearsMajority(s.now, s.ids), "as its own handshakes have time too")
+	}
+	for range 3 {
+		s.breakOff(1)
+		s.run(2*testSilent - 2*testInterval)
+		s.cutOut(1, false)
+		s.cutIn(1, false)
+		s.run(300 * time.Millisecond)
+	}
+}
+
+func TestConnectionsThatBreakAgainAndAgainHideNoSilence(t *testing.T) {
+	s := newSim(3)
+	s.run(time.Second)
+	for begun := s.now; s.now.Sub(begun) < 2*testSilent+2*testInterval; s.run(simStep) {
+		s.breakOff(1)
+	}
+	require.Equal(t, ids(2, 3), s.deposers(1, s.ids))
+	require.False(t, s.cores[1].hearsMajority(s.now, s.ids))
+}
+
+func TestWhatBrokeDuringAnOwnPauseIsNotHeard(t *testing.T) {
+	s := newSim(3)
+	s.run(time.Second)
+	s.paused[1] = true
+	s.run(5 * time.Second)
+	s.paused[1] = false
+	s.cutIn(1, true)
+	s.inbox[1] = nil
+	s.run(testInterval)
+	s.cores[1].lost(s.now, 2, bootOf(2, 1))
+	s.cores[1].lost(s.now, 3, bootOf(3, 1))
+	require.False(t, s.cores[1].hearsMajority(s.now, s.ids))
+}
+
 func TestALeaderNobodyHearsIsDeposedAndDoesNotStrikeBack(t *testing.T) {
 	s := newSim(3)
 	s.run(time.Second)

@@ -24,6 +24,9 @@
 //	Inv7  candidates go round: whoever stood in vain first leaves each other candidate the time of an election, so that
 //	      one whose log is too short to win cannot keep the others from it.
 //	Inv8  an election that was begun is followed by others until somebody leads, though the old leader is heard again.
+//	Inv9  connections that break and are made again move no leader: what broke says that somebody lives there to make it
+//	      anew, and gets SilentAfter for the handshake before silence counts. At most once for each time that it was heard,
+//	      so that 2 SilentAfter bound the time until a silence is found.
 //
 // The judgement (core, planner) is pure: values and a now parameter in, values out. Detector and Takeover are
 // shells around it; all their methods may be called from any goroutine. Bounds: MaxPeers brokers, MaxPayload

@@ -289,6 +289,14 @@ func (d *Detector) PeerDown(b protocol.BrokerID, boot [16]byte, cause string) {
 	d.update(func(now time.Time) []event { return d.core.down(now, b, boot, cause) })
 }
 
+// PeerLost takes in that a connection with the incarnation boot of b broke.
+func (d *Detector) PeerLost(b protocol.BrokerID, boot [16]byte) {
+	d.update(func(now time.Time) []event {
+		d.core.lost(now, b, boot)
+		return nil
+	})
+}
+
 // PeerUp is for raftnet's hook: the incarnation boot of b was met. It never blocks.
 func (d *Detector) PeerUp(b protocol.BrokerID, boot [16]byte) {
 	d.update(func(now time.Time) []event { return d.core.up(now, b, boot) })

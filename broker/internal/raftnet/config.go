@@ -67,6 +67,8 @@ type Config struct {
 	// when an incarnation was met by a handshake. Both are called in order per broker and must not block.
 	OnPeerDown func(b protocol.BrokerID, boot [16]byte, cause string)
 	OnPeerUp   func(b protocol.BrokerID, boot [16]byte)
+	// OnPeerLost is told of each connection with the incarnation boot that ended while the incarnation is not known to be gone.
+	OnPeerLost func(b protocol.BrokerID, boot [16]byte)
 
 	// OnFetch answers what a peer asks with Fetch, with at most MaxFetchBytes. It is called from many goroutines, from
 	// Start on, may read from a disk and must not keep the request. nil: nothing is answered.

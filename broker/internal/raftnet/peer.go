@@ -82,6 +82,9 @@ func (p *peer) lost(boot [16]byte) {
 	if boot == p.boot {
 		p.live--
 		p.judgeLocked()
+		if !p.down && p.n.cfg.OnPeerLost != nil {
+			p.n.cfg.OnPeerLost(p.id, boot)
+		}
 	}
 	p.mu.Unlock()
 	p.kick()

@@ -142,6 +142,7 @@ type Node struct {
 	campaigns *campaigns
 	tap       *tap
 	progress  progress
+	ballots   *ballots
 	compact   chan struct{} // one token per running Compact
 
 	mu     sync.RWMutex
@@ -199,6 +200,7 @@ func Open(cfg Config) (*Node, error) {
 		stop:    make(chan struct{}),
 	}
 	n.campaigns = newCampaigns()
+	n.ballots = newBallots(n.stand)
 	n.gate.init()
 	nh, err := openNodeHost(n.hostConfig())
 	if err != nil {
@@ -224,7 +226,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		MaxReceiveQueueSize: queueBytesMax,
 		Expert: config.ExpertConfig{
 			LogDBFactory:     timedFactory{LogDBFactory: n.cfg.LogDB, saves: n.saves, metrics: n.metrics},
-			TransportFactory: tapFactory{TransportFactory: n.cfg.Net.Factory(), tap: n.tap, progress: &n.progress},
+			TransportFactory: tapFactory{n.cfg.Net.Factory(), n.tap, &n.progress, n.ballots},
 			LogDB:            logdb,
 			Engine: config.EngineConfig{
 				ExecShards: execShards, CommitShards: 1, ApplyShards: applyShards,

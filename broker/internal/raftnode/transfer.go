@@ -171,11 +171,12 @@ type watch struct {
 	match atomic.Uint64
 }
 
-// tapFactory puts a tap between the network and the NodeHost.
+// tapFactory puts a tap between the network and the NodeHost, and those who look at all messages.
 type tapFactory struct {
 	config.TransportFactory
 	tap      *tap
 	progress *progress
+	ballots  *ballots
 }
 
 // Create implements config.TransportFactory.
@@ -183,12 +184,13 @@ func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler,
 	c raftio.ChunkHandler) raftio.ITransport {
 	handler := func(batch pb.MessageBatch) {
 		f.progress.see(&batch)
+		f.ballots.received(&batch)
 		if f.tap.active.Load() > 0 {
 			f.tap.see(batch)
 		}
 		h(batch)
 	}
-	f.tap.transport = f.TransportFactory.Create(cfg, handler, c)
+	f.tap.transport = votingTransport{f.TransportFactory.Create(cfg, handler, c), f.ballots}
 	return f.tap.transport
 }
 

@@ -17,6 +17,11 @@ var errMoved = errors.New("the partition has another leader")
 // the broker the image came from.
 const unknownTopicAttempts = 40
 
+// internalAttempts is how many sessions in a row may end by a defect of a broker before it counts as an answer. A broker that
+// panics over one request ends its connection, and with it the streams of everybody else on it: they are tried again, in a
+// producer's case with the same sequences, and only who meets the defect each time is told.
+const internalAttempts = 5
+
 // Session is one stream's life on the leader of a partition. It ends when ctx does, which also happens
 // when the leader changes. progress tells that something was achieved, so that the next attempt comes
 // at once.
@@ -89,7 +94,7 @@ func (c *Cluster) Run(ctx context.Context, f Follow, session Session) error {
 				return err
 			}
 			denied++
-		} else if terminal(err) {
+		} else if terminal(err) && (!isInternal(err) || b.attempts >= internalAttempts) {
 			var stop *stopError
 			if errors.As(err, &stop) {
 				return stop.err
@@ -213,6 +218,11 @@ func (c *Cluster) learn(tp protocol.TopicPartition, err error) {
 		default:
 		}
 	}
+}
+
+func isInternal(err error) bool {
+	var pe *protocol.Error
+	return errors.As(err, &pe) && pe.Code == protocol.CodeInternal
 }
 
 func isUnknownTopic(err error) bool {

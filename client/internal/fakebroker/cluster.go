@@ -32,6 +32,7 @@ const (
 	LoseAck                    // append, then break the stream instead of answering
 	LoseConn                   // append, then break the whole connection
 	AppendRefuse               // append, but answer with Fault.Code
+	Panic                      // append, then end the connection as a broker does that panicked over it
 )
 
 // Fault is an action with its code.

@@ -127,6 +127,9 @@ func (s *session) apply(
 	case LoseConn:
 		_ = s.qc.CloseWithError(quic.ApplicationErrorCode(protocol.CodeClosing), "fault")
 		return true, errBreak
+	case Panic:
+		_ = s.qc.CloseWithError(quic.ApplicationErrorCode(protocol.CodeInternal), "fault")
+		return true, errBreak
 	case Refuse, AppendRefuse:
 		err = protocol.Errorf(fault.Code, "as the test wants it")
 	}

@@ -69,7 +69,7 @@ type Box struct {
 }
 
 // New returns an empty box. done is called with every item that has its result. Unless known, the first
-// sequence is what the first Reopen says; else it is 0.
+// sequence is what the first Accepted says; else it is 0.
 func New(known bool, done func(*Item)) *Box { return &Box{known: known, done: done} }
 
 // Add queues an item and returns its index.
@@ -220,10 +220,12 @@ func (b *Box) PeekUnsent() *Batch {
 	return b.flight[b.sent]
 }
 
-// Reopen begins a new stream: next is the first sequence the partition has not appended. What is in
-// flight will be sent again, also what the partition has: it answers with the offset.
-func (b *Box) Reopen(next protocol.Sequence) error {
-	b.sent = 0
+// Reopen begins a new stream. What is in flight will be sent again, also what the partition has: it answers with the
+// offset.
+func (b *Box) Reopen() { b.sent = 0 }
+
+// Accepted is what the partition says of itself on a new stream: next is the first sequence that it has not appended.
+func (b *Box) Accepted(next protocol.Sequence) error {
 	if !b.known {
 		b.next, b.known = next, true
 		return nil
