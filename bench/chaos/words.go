@@ -9,12 +9,8 @@ import (
 // Words are names of many rows at once, for --row.
 var Words = []struct{ Name, Doc string }{
 	{"all", "every row; with --each, as not all of them can run beside each other"},
-	{"everything", "row 39: all rows that can share brokers, disks and proxies, mixed, in part two at a time; memory must stay level"},
+	{"everything", "row 39: all rows that can share brokers, disks, proxies and full load, mixed, in part two at a time; memory must stay level"},
 }
-
-// apart are rows that everything leaves out, though they could be mixed: after a panic on a client's connection the client is told that
-// the outcome of what was in flight there is not known, and a run ends with that. See README.md, open.
-var apart = []string{"panic-leader"}
 
 // expand replaces a word by its rows; pairs says whether faults of it are made two at a time.
 func expand(rows []string) (names []string, pairs bool) {
@@ -23,7 +19,7 @@ func expand(rows []string) (names []string, pairs bool) {
 		return rowNames(), false
 	case slices.Equal(rows, []string{"everything"}):
 		for i := range Rows {
-			if r := &Rows[i]; !r.Rush && !inNetwork(r.Fault) && !slices.Contains(apart, r.Name) {
+			if r := &Rows[i]; !r.Rush && r.Pace == 0 && !inNetwork(r.Fault) {
 				names = append(names, r.Name)
 			}
 		}
