@@ -49,7 +49,7 @@ func TestEverythingIsWhatCanBeMixed(t *testing.T) {
 	}
 	require.NotContains(t, o.Rows, "partition-leader")
 	require.NotContains(t, o.Rows, "sigkill-rush")
-	require.NotContains(t, o.Rows, "panic-leader")
+	require.NotContains(t, o.Rows, "never-read")
 	pairs := map[string]bool{}
 	for _, e := range Plan(o.Rows, 2000, 3, 8, true, 7) {
 		if e.Beside == "" {

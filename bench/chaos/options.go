@@ -146,7 +146,7 @@ func (o *Options) brokerConfig() map[string]string {
 		"limits.disk_reserve":  fmt.Sprint(diskReserve),
 	}
 	if o.flipsSegments() {
-		conf["topics.scrub_every"] = scrubEvery
+		conf["topics.scrub_every"], conf["topics.scrub_rate"] = scrubEvery, scrubRate
 	}
 	for key, value := range o.Config {
 		conf[key] = value

@@ -14,10 +14,12 @@ import (
 	"github.com/trunkline/trunkline/bench/observe"
 )
 
-// repairLimit is how long a broker may take to find and repair a damaged segment: some scrubs of scrubEvery.
+// repairLimit is how long a broker may take to find and repair a damaged segment. What a scrub has just passed is found by the next one:
+// two of them, each of partitions x keepBytes at scrubRate, are a few seconds.
 const (
 	repairLimit = 20 * time.Second
 	scrubEvery  = "2s"
+	scrubRate   = "32MiB"
 )
 
 const (

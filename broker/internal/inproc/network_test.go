@@ -241,7 +241,7 @@ func (f portFactory) Validate(string) bool { return true }
 
 func (f portFactory) Create(_ config.NodeHostConfig, h raftio.MessageHandler, c raftio.ChunkHandler) raftio.ITransport {
 	f.p.handle, f.p.chunks = h, c
-	return transport{f.p}
+	return transport(f)
 }
 
 // transport is what Dragonboat sees of a port.
