@@ -31,6 +31,8 @@
 // is campaignWindow old. A candidate that lost ignores it too; after campaignPatience it is made a follower of the next
 // term first.
 //
+// A replica that refuses a vote which only it can win is made to stand by ballots, with the same message.
+//
 // Transfer is made of the same message, see there.
 //
 // Invariants:
