@@ -33,8 +33,8 @@ faults: ## build bin/faults/trunklined, whose failpoints a test can set (tag fau
 	@mkdir -p $(BIN)/faults
 	$(GO) build -tags faults -ldflags '$(LDFLAGS)' -o $(BIN)/faults/ ./cmd/trunklined
 
-planted: ## the chaos run must find each planted bug within two minutes; root and loop devices
-	$(GO) test -tags faults -count 1 -timeout 20m -v -run TestPlanted ./bench/chaos
+planted: ## the chaos run must find each planted bug within two minutes; root and loop devices (SEED)
+	SEED=$(SEED) $(GO) test -tags faults -count 1 -timeout 20m -v -run TestPlanted ./bench/chaos
 
 demo: build ## three brokers, a real file, leaders killed while it streams: nothing lost, repeated or reordered (INPUT=file)
 	$(BIN)/trunkbench demo $(if $(INPUT),--input '$(INPUT)') $(DEMO_FLAGS)

@@ -33,6 +33,7 @@ func TestFailpointFaults(t *testing.T) {
 	require.Len(t, newPanicFollower(&o).(*strike).blows, len(replicaPoints))
 	o.Binary = taggedBinary(o.Binary)
 	r := &run{opts: o, gear: gear{rack: &rack{}}, faults: map[string]Fault{}, res: &Result{}, start: time.Now()}
+	r.health = newHealth(&r.opts, r.start)
 	for _, f := range faults {
 		require.NoError(t, f.Available())
 		r.faults[f.Name()] = f

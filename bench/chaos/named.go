@@ -193,10 +193,11 @@ func (n *named) impostor(ctx context.Context, over identity, brokers []cluster.B
 	return nil
 }
 
-// Prove returns an error unless a producer was killed and a zombie went on sending.
+// Prove returns an error unless a producer was killed and a zombie went on sending. Where the books found something broken that is what
+// is to be told.
 func (n *named) Prove(context.Context, *cluster.Cluster, []int) error {
 	fenced := n.books.counts()["zombie_fenced"]
-	if c := n.counted(); c["kills"] == 0 || c["zombies"] == 0 || fenced == 0 {
+	if c := n.counted(); c["broken"] == 0 && (c["kills"] == 0 || c["zombies"] == 0 || fenced == 0) {
 		return fmt.Errorf("no producer was killed and no zombie sent: %v, %d refused as fenced", c, fenced)
 	}
 	return nil

@@ -3,12 +3,14 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -53,7 +55,7 @@ func TestPlanted(t *testing.T) {
 			defer cancel()
 			begun := time.Now()
 			res, err := Run(ctx, Options{
-				Binary: withPlan(t, daemon, plan), Rows: bug.rows, Count: bug.count, Seed: 1, Slack: 1000, Dir: t.TempDir(), Progress: t.Output(),
+				Binary: withPlan(t, daemon, plan), Rows: bug.rows, Count: bug.count, Seed: plantedSeed(t), Slack: 1000, Dir: t.TempDir(), Progress: t.Output(),
 			})
 			if bug.name == "" {
 				require.NoError(t, err)
@@ -65,6 +67,15 @@ func TestPlanted(t *testing.T) {
 			t.Logf("found after %v: %s", time.Since(begun).Round(time.Second), res.Violations[0])
 		})
 	}
+}
+
+// plantedSeed is that of the schedules: SEED of the environment, 1 without.
+func plantedSeed(t *testing.T) uint64 {
+	t.Helper()
+	text := cmp.Or(os.Getenv("SEED"), "1")
+	seed, err := strconv.ParseUint(text, 10, 64)
+	require.NoError(t, err, "SEED")
+	return seed
 }
 
 // withPlan returns a program that becomes the daemon with a plan from its start on.

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,8 @@ const (
 	recoverLimit = 60 * time.Second // until brokers are back, have caught up and everything acknowledges again
 	recoverPoll  = 50 * time.Millisecond
 	describeIn   = 10 * time.Second
+	// deniedLimit is how long a broker that is ready may deny the topic: then it has lost it.
+	deniedLimit = 10 * time.Second
 )
 
 // awaitRecovery waits until the victims say that they are ready, every replica holds what its partition held then, and every
@@ -26,6 +29,7 @@ func (r *run) awaitRecovery(ctx context.Context, f *Injected, started time.Time)
 	f.Restart = millis(ready.Sub(started))
 	acked := r.load.counts()
 	var then *client.TopicDescription
+	known := ready // when the topic was last not denied
 	for {
 		d, err := r.describe(ctx)
 		if err == nil && then == nil {
@@ -42,6 +46,12 @@ func (r *run) awaitRecovery(ctx context.Context, f *Injected, started time.Time)
 		}
 		if err == nil {
 			break
+		}
+		if !errors.Is(err, client.ErrTopicNotFound) {
+			known = time.Now()
+		}
+		if time.Since(known) > deniedLimit {
+			return fmt.Errorf("ready, and the topic is lost: %w", err)
 		}
 		if len(r.load.notes()) > 0 { // it is broken already: waiting shows nothing more
 			return fmt.Errorf("ready, and a client was told what it must never be: %w", err)
