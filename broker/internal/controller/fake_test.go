@@ -318,6 +318,8 @@ func (r *fakeReplica) transfer(_ context.Context, to protocol.BrokerID) error {
 	return nil
 }
 
+func (r *fakeReplica) closeState() error { return nil }
+
 func (r *fakeReplica) stop() error {
 	r.host.mu.Lock()
 	defer r.host.mu.Unlock()

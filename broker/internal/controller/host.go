@@ -79,6 +79,9 @@ type running interface {
 	transfer(ctx context.Context, to protocol.BrokerID) error
 	// stop ends the replica: everything pending is answered. Its data stays.
 	stop() error
+	// closeState closes the state machine of a replica whose Raft data are gone. Raft closes it too, but in its own time: the last
+	// state would be written where the directory was.
+	closeState() error
 }
 
 // raftHost runs real replicas.
@@ -175,6 +178,8 @@ func (r *raftReplica) setDiskReserve(low bool) { r.p.SetDiskReserve(low) }
 func (r *raftReplica) transfer(ctx context.Context, to protocol.BrokerID) error {
 	return r.p.Transfer(ctx, to)
 }
+
+func (r *raftReplica) closeState() error { return r.p.FSM().Close() }
 
 func (r *raftReplica) stop() error {
 	r.p.Close()

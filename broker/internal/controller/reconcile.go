@@ -304,6 +304,11 @@ func (r *reconciler) eraseJob(ctx context.Context, s *slot) outcome {
 	if err := c.host.removeData(ctx, s.shard); err != nil {
 		return outcome{err: err}
 	}
+	if s.replica != nil {
+		if err := s.replica.closeState(); err != nil {
+			c.log.Warn("replica did not close in order", "shard", s.shard, "err", err)
+		}
+	}
 	return outcome{err: c.dirs.erase(s.shard)}
 }
 
