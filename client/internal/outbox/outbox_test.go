@@ -171,7 +171,7 @@ func (w *world) finish(t *rapid.T) {
 		if items := w.box.Take(10, 10); len(items) > 0 {
 			w.box.Push(nil, time.Time{})
 		}
-		for w.box.PeekUnsent() != nil {
+		for w.box.PeekUnsent() != nil || len(w.stream) > 0 || len(w.answers) > 0 {
 			w.send(t)
 			w.read(t)
 			w.ack(t)
