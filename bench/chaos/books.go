@@ -22,7 +22,7 @@ type books struct {
 
 	mu        sync.Mutex
 	acked     []protocol.Offset     // by partition: next offset that is not acknowledged; guarded by mu like all below
-	turn      []protocol.Activation // by partition: of that acknowledgement
+	turn      []protocol.Activation // by partition: as it was assigned; 0: it is not
 	committed []protocol.Offset     // by partition: below it everything is committed
 	lost      int                   // turns that ended without the consumer's will
 }
@@ -38,11 +38,14 @@ func (b *books) rebalanced(r client.Rebalance) {
 	switch r.Kind {
 	case client.Assigned:
 		b.turns.Began(int32(r.Partition), uint64(r.Activation), int64(r.From))
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.turn[r.Partition] = r.Activation
 	case client.Lost:
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.lost++
-		b.acked[r.Partition] = b.committed[r.Partition]
+		b.acked[r.Partition], b.turn[r.Partition] = b.committed[r.Partition], 0
 	}
 }
 
@@ -51,11 +54,14 @@ func (b *books) delivered(m *client.Message) {
 	b.turns.Delivered(int32(m.Partition), uint64(m.Activation()), int64(m.Offset))
 }
 
-// acknowledged notes an acknowledgement. After a lost turn they come from an earlier offset on again.
+// acknowledged notes an acknowledgement. After a lost turn they come from an earlier offset on again; those of the lost turn itself,
+// whose messages were handed out before, are ignored by the client.
 func (b *books) acknowledged(m *client.Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.acked[m.Partition], b.turn[m.Partition] = m.Offset+1, m.Activation()
+	if m.Activation() == b.turn[m.Partition] {
+		b.acked[m.Partition] = m.Offset + 1
+	}
 }
 
 func (b *books) lostTurns() int {

@@ -157,6 +157,10 @@ func TestTurnsOfASubscription(t *testing.T) {
 			require.Equal(t, 1, b.lostTurns())
 			acked, _, _ := b.snapshot()
 			require.EqualValues(t, 6, acked[0], "what is not committed may come again")
+			b.turn[0] = 5
+			b.acknowledged(message(0, 9, 9)) // of another turn than the partition's
+			acked, _, _ = b.snapshot()
+			require.EqualValues(t, 6, acked[0], "an acknowledgement that comes after the end of its turn is none")
 			b.rebalanced(assigned(5, c.from))
 			require.Equal(t, c.sound, b.turns.Findings().Broken == 0, "%v", b.turns.Findings().Examples)
 		})
