@@ -169,6 +169,12 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 
 // awaitConsumers waits while too much of a partition is not delivered; false if ctx ended.
 func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
+	var held time.Time
+	defer func() {
+		if !held.IsZero() {
+			l.live.Held(part, held.Sub(l.begun), time.Since(l.begun))
+		}
+	}()
 	for ctx.Err() == nil {
 		slowest := l.delivered[0][part].Load()
 		for s := range l.delivered {
@@ -176,6 +182,9 @@ func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
 		}
 		if l.acked[part].Load()-slowest < backlog {
 			return true
+		}
+		if held.IsZero() {
+			held = time.Now()
 		}
 		if sleep(ctx, backlogPoll) != nil {
 			return false

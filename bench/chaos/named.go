@@ -206,7 +206,8 @@ func (n *named) Prove(context.Context, *cluster.Cluster, []int) error {
 // Recover ends the storm and judges.
 func (n *named) Recover(ctx context.Context, _ *cluster.Cluster, _ []int) error {
 	n.still()
-	err := n.producer.Leave(ctx)
+	err := await(ctx, n.books.owing) // the storm may have ended just after a take-over
+	err = errors.Join(err, n.producer.Leave(ctx))
 	n.settle(ctx)
 	err = errors.Join(err, n.reader.Leave(ctx))
 	for name, times := range n.books.counts() {

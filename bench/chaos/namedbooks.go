@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"fmt"
 	"maps"
 	"sync"
 
@@ -42,6 +43,7 @@ type namedLane struct {
 	acked uint64          // behind the last one that is acknowledged
 	open  map[uint64]bool // sent by the current process and not answered; true: answered as fenced, and not in the log
 	taken uint64          // where the current process began
+	again uint64          // behind the last one that the current process has sent
 }
 
 func newNamedBooks(partitions int, ledger *verify.Ledger, broken func(string, ...any)) *namedBooks {
@@ -123,16 +125,28 @@ func (b *namedBooks) opened(r worker.Report) {
 				b.tallies["resumed"]++
 			}
 		}
-		l.open, l.taken = map[uint64]bool{}, next
+		l.open, l.taken, l.again = map[uint64]bool{}, next, next
 	}
 	close(b.clients[r.Client])
+}
+
+// owing returns an error while the process that has the name has not sent again what those before it sent in vain.
+func (b *namedBooks) owing() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for p, l := range b.lanes {
+		if l.again < l.sent {
+			return fmt.Errorf("client %d has sent the messages of partition %d below %d, of %d", b.current, p, l.again, l.sent)
+		}
+	}
+	return nil
 }
 
 // said notes what the process that has the name reports. b.mu is held.
 func (b *namedBooks) said(l *namedLane, r worker.Report) {
 	if r.What == worker.Sent {
 		b.ledger.Sent(uint32(r.Partition), r.Seq)
-		l.sent = max(l.sent, r.Seq+1)
+		l.sent, l.again = max(l.sent, r.Seq+1), max(l.again, r.Seq+1)
 		l.open[r.Seq] = false
 		return
 	}

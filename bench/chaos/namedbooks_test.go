@@ -50,6 +50,15 @@ func TestASuccessorGoesOn(t *testing.T) {
 	require.EqualValues(t, 3, l.Tally().Acked)
 }
 
+// TestASuccessorOwesWhatWasSentInVain: until it has sent that again nobody may ask what became of it.
+func TestASuccessorOwesWhatWasSentInVain(t *testing.T) {
+	b, _, broken := testNamedBooks(t, opened(1, 1, 0), told(1, worker.Sent, 0), told(1, worker.Sent, 1), opened(2, 2, 1))
+	require.ErrorContains(t, b.owing(), "below 1, of 2")
+	b.take(told(2, worker.Sent, 1))
+	require.NoError(t, b.owing())
+	require.Empty(t, broken)
+}
+
 func TestNamedBooksFind(t *testing.T) {
 	begin := []worker.Report{opened(1, 1, 0), told(1, worker.Sent, 0), told(1, worker.Acked, 0)}
 	for finding, reports := range map[string][]worker.Report{

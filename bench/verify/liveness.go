@@ -75,7 +75,21 @@ func (l *Liveness) Answered(partition int32, asked, answered time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waited(partition, asked, answered, "waited")
-	window := int64(answered / l.bounds.Window)
+	l.count(partition, int64(answered/l.bounds.Window), 1)
+}
+
+// Held notes that nobody asked anything of a partition from one time until another, because the load itself held back: in these
+// windows it owes no answer. It must come before maxWindows more have begun.
+func (l *Liveness) Held(partition int32, from, until time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for w := int64(from / l.bounds.Window); w <= int64(until/l.bounds.Window); w++ {
+		l.count(partition, w, l.bounds.Least)
+	}
+}
+
+// count adds n answers to a window. l.mu is held.
+func (l *Liveness) count(partition int32, window int64, n int) {
 	if window < l.first {
 		return // another goroutine was ahead
 	}
@@ -86,7 +100,7 @@ func (l *Liveness) Answered(partition int32, asked, answered time.Duration) {
 	for int64(len(counts)) <= window-l.first {
 		counts = append(counts, 0)
 	}
-	counts[window-l.first]++
+	counts[window-l.first] += n
 	l.answers[partition] = counts
 }
 

@@ -42,6 +42,20 @@ func TestLivenessFindsWhatIsPlanted(t *testing.T) {
 			answers(l, 0, 7*second, 20*second)
 			l.End(20 * second)
 		}, 2, "0 answers from 5s to 6s"},
+		"the load held back for two seconds": {func(l *Liveness) {
+			l.Healthy(0)
+			answers(l, 0, 0, 5*second)
+			l.Held(0, 5*second, 7*second-1)
+			answers(l, 0, 7*second, 20*second)
+			l.End(20 * second)
+		}, 0, ""},
+		"it held back in one of three seconds of silence": {func(l *Liveness) {
+			l.Healthy(0)
+			answers(l, 0, 0, 5*second)
+			l.Held(0, 6*second, 7*second-1)
+			answers(l, 0, 8*second, 20*second)
+			l.End(20 * second)
+		}, 2, "0 answers from 5s to 6s"},
 		"silence at the end":         {func(l *Liveness) { l.Healthy(0); answers(l, 0, 0, 18*second); l.End(20 * second) }, 2, "from 18s"},
 		"silence from the beginning": {func(l *Liveness) { l.Healthy(0); l.End(4 * second) }, 2, "from 2s to 3s"},
 		"it does not settle in time": {func(l *Liveness) {
