@@ -59,6 +59,7 @@ func TestASuccessorOwesWhatWasSentInVain(t *testing.T) {
 	require.Empty(t, broken)
 }
 
+// TestNamedBooksFind: each kind of lie.
 func TestNamedBooksFind(t *testing.T) {
 	begin := []worker.Report{opened(1, 1, 0), told(1, worker.Sent, 0), told(1, worker.Acked, 0)}
 	for finding, reports := range map[string][]worker.Report{
