@@ -306,13 +306,19 @@ func (l *load) notes() []string {
 func (l *load) settle(ctx context.Context) error {
 	l.stopLanes()
 	l.lanes.Wait()
-	errs := make([]error, len(l.producers))
+	err := closeAll(ctx, l.producers)
+	l.producers = nil
+	return err
+}
+
+// closeAll closes producers side by side: each waits until all that it published is answered.
+func closeAll(ctx context.Context, producers []*client.Producer) error {
+	errs := make([]error, len(producers))
 	var all sync.WaitGroup
-	for i, p := range l.producers {
+	for i, p := range producers {
 		all.Go(func() { errs[i] = p.Close(ctx) })
 	}
 	all.Wait()
-	l.producers = nil
 	return errors.Join(errs...)
 }
 

@@ -183,15 +183,10 @@ func (o *overload) one(ctx context.Context, p *client.Producer, lane, part int) 
 func (o *overload) disperse(ctx context.Context) error {
 	o.stop()
 	o.offering.Wait()
-	errs := make([]error, len(o.crowd))
-	var all sync.WaitGroup
-	for i, p := range o.crowd {
-		all.Go(func() { errs[i] = p.Close(ctx) })
-	}
-	all.Wait()
+	err := closeAll(ctx, o.crowd)
 	o.crowd = nil
 	o.offered.Store(0)
-	return errors.Join(errs...)
+	return err
 }
 
 func (o *overload) metrics(ctx context.Context) (map[string]float64, error) {

@@ -18,8 +18,8 @@ import (
 //
 //	Inv  A stands against B  =>  (last term, last index, -replica) of A > that of B
 //
-// Raft itself refuses votes only for a longer log, or a vote given before, which are told apart by what was sent before.
-// It is deaf to requests of a lower term, and a leader that is known in the term ends the matter.
+// Raft itself refuses votes only for a longer log, or a vote given before, which are told apart by what was sent before. A vote
+// from before a restart is not known: then an election may be begun for nothing, which costs time and never safety. Raft is deaf to requests of a lower term, and a leader that is known in the term ends the matter.
 //
 // Memory: one ballot a shard, with one entry for each of its candidates, until the shard stops here. Safe for concurrent use.
 type ballots struct {
@@ -107,7 +107,7 @@ func (t *ballot) mustStand(self, candidate uint64) bool {
 	if other, known := t.others[candidate]; t.stands {
 		t.done = known && (t.self.after(other) || t.self == other && self < candidate)
 	} else {
-		t.done = known // its log is shorter: there is no other reason to refuse it
+		t.done = known // its log is shorter, as no vote was given before
 	}
 	return t.done
 }
