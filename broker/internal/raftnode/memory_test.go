@@ -38,3 +38,22 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// TestABacklogIsNotKept: a follower that was away applies much at once, and little at a time from then on.
+func TestABacklogIsNotKept(t *testing.T) {
+	const commands, each = 300, 64 << 10
+	c := newCluster(t)
+	one, _ := c.start(1), c.start(2)
+	c.start(3)
+	_, epoch := c.elect(one)
+	c.kill(3)
+	c.publish(one, epoch, 1, commands, each)
+	before := heap()
+	three := c.start(3)
+	c.same(one, three)
+	c.publish(one, epoch, 2, 10, 100)
+	c.same(one, three)
+	kept := heap() - before
+	t.Logf("%d bytes more than before a backlog of %d", kept, commands*each)
+	require.Less(t, kept, int64(commands*each/2))
+}
