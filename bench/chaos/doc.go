@@ -74,9 +74,9 @@
 // # Slowness
 //
 // Some faults harm nobody and must only not slow others down (measured). Each has steady traffic of its own: message k is due at a
-// fixed time, and how long it took counts from then, whoever was late (gauge). First it goes alone, then beside the harm, and the two
-// are compared; of both the p99 is the median of the 99th percentiles of each second. The run's load goes slowly meanwhile, and attackers
-// are processes that yield the processors: beside somebody who takes all of the machine everything is slow, whatever brokers do.
+// fixed time, and how long it took counts from then, whoever was late (gauge). It goes without the harm, beside it, and in one row
+// without it again, and the two are compared; of both the p99 is the median of the 99th percentiles of each second. The run's load goes slowly meanwhile, and attackers
+// are processes that yield the processors (backseat): beside somebody who takes all of the machine everything is slow, whatever brokers do.
 //
 // # Failure, interruption and bounds
 //

@@ -23,6 +23,9 @@ type gauge struct {
 // so that it speaks of what lasts, not of the one moment in which the machine's disk stood still; Max is the slowest of all.
 type tail struct{ P99, Max time.Duration }
 
+// window is a time from which messages are looked at, by when they were due.
+type window struct{ from, to time.Time }
+
 func newGauge(rate int) *gauge {
 	return &gauge{begin: time.Now(), every: time.Second / time.Duration(rate)}
 }
@@ -45,38 +48,46 @@ func (g *gauge) note(times *[]time.Duration, k int) {
 	}
 }
 
-// tails returns those of acknowledgements and of deliveries of what was due in whole seconds from one time to another. Who has not
+// tails returns those of acknowledgements and of deliveries of what was due in the whole seconds of all windows together. Who has not
 // come until now counts with the time until now.
-func (g *gauge) tails(from, to time.Time) (acks, deliveries tail) {
+func (g *gauge) tails(windows ...window) (acks, deliveries tail) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.tail(g.acked, from, to, now), g.tail(g.delivered, from, to, now)
+	return g.tail(g.acked, windows, now), g.tail(g.delivered, windows, now)
 }
 
 // tail is tails of one kind. mu is held.
-func (g *gauge) tail(times []time.Duration, from, to, now time.Time) tail {
+func (g *gauge) tail(times []time.Duration, windows []window, now time.Time) tail {
 	var t tail
 	var p99s []time.Duration
-	for ; !from.Add(time.Second).After(to); from = from.Add(time.Second) {
-		first := int(max(0, from.Sub(g.begin)) / g.every)
-		var second []time.Duration
-		for k := first; k < first+int(time.Second/g.every); k++ {
-			took := now.Sub(g.due(k))
-			if k < len(times) && times[k] > 0 {
-				took = times[k]
-			}
-			second = append(second, took)
+	for _, w := range windows {
+		for from := w.from; !from.Add(time.Second).After(w.to); from = from.Add(time.Second) {
+			second := g.second(times, from, now)
+			p99s = append(p99s, second[len(second)*99/100])
+			t.Max = max(t.Max, second[len(second)-1])
 		}
-		slices.Sort(second)
-		p99s = append(p99s, second[len(second)*99/100])
-		t.Max = max(t.Max, second[len(second)-1])
 	}
 	if len(p99s) > 0 {
 		slices.Sort(p99s)
 		t.P99 = p99s[len(p99s)/2]
 	}
 	return t
+}
+
+// second returns what the messages of one second took, sorted. mu is held.
+func (g *gauge) second(times []time.Duration, from, now time.Time) []time.Duration {
+	first := int(max(0, from.Sub(g.begin)) / g.every)
+	var all []time.Duration
+	for k := first; k < first+int(time.Second/g.every); k++ {
+		took := now.Sub(g.due(k))
+		if k < len(times) && times[k] > 0 {
+			took = times[k]
+		}
+		all = append(all, took)
+	}
+	slices.Sort(all)
+	return all
 }
 
 // run calls send for every message at its time, one after the other, until ctx ends.

@@ -33,15 +33,18 @@ func TestGaugeOfKnownTimes(t *testing.T) {
 			}()
 		}
 		time.Sleep(10 * time.Second)
-		acks, deliveries := g.tails(begin, begin.Add(time.Second))
+		acks, deliveries := g.tails(window{begin, begin.Add(time.Second)})
 		require.Equal(t, tail{30 * time.Millisecond, 30 * time.Millisecond}, acks)
 		require.Equal(t, tail{31 * time.Millisecond, 31 * time.Millisecond}, deliveries)
-		acks, _ = g.tails(begin.Add(time.Second), begin.Add(2*time.Second))
+		acks, _ = g.tails(window{begin.Add(time.Second), begin.Add(2 * time.Second)})
 		require.Equal(t, tail{80 * time.Millisecond, 80 * time.Millisecond}, acks)
-		acks, _ = g.tails(begin, begin.Add(3*time.Second+time.Millisecond))
+		acks, _ = g.tails(window{begin, begin.Add(3*time.Second + time.Millisecond)})
 		require.Equal(t, 80*time.Millisecond, acks.P99, "the median of 30 ms, 80 ms and what is missing")
 		require.Equal(t, 10*time.Second-2990*time.Millisecond, acks.Max, "the one that did not come, until now")
-		acks, _ = g.tails(begin, begin.Add(999*time.Millisecond))
+		acks, _ = g.tails(window{begin, begin.Add(999 * time.Millisecond)})
 		require.Zero(t, acks, "no whole second")
+		first, second := window{begin, begin.Add(time.Second)}, window{begin.Add(time.Second), begin.Add(2 * time.Second)}
+		acks, _ = g.tails(first, window{begin, begin}, second)
+		require.Equal(t, tail{80 * time.Millisecond, 80 * time.Millisecond}, acks, "both together")
 	})
 }

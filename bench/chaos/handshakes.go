@@ -2,8 +2,8 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os/exec"
 	"sync"
 	"time"
 
@@ -29,12 +29,13 @@ const (
 // everybody else: what is measured is what brokers let strangers do to their clients, not the want of a machine for the attacker. Before
 // that a crowd connects to one broker and says nothing, to see what a stranger costs.
 //
-// Counts, each behind "handshakes_": done, half (open), refused, failed, frames, per_second (handshakes that were done), stranger_bytes
-// (memory of a connection before its hello), and those of measured.
+// Counts, each behind "handshakes_": what hostile.Siege tells, offered_per_second and done_per_second (handshakes of the storm),
+// stranger_bytes (memory of a connection before its hello), and those of measured.
 type handshakes struct {
 	measured
 	seed  uint64
 	siege *worker.Client
+	seat  backseat // of the besieger
 	since time.Time
 
 	mu     sync.Mutex
@@ -45,25 +46,12 @@ func newHandshakes(seed uint64) *handshakes {
 	return &handshakes{measured: newMeasured("handshakes", siegePartitions), seed: seed}
 }
 
-// Available finds also what makes the besieger yield.
-func (h *handshakes) Available() error {
-	if err := h.measured.Available(); err != nil {
-		return err
-	}
-	nice, err := exec.LookPath("nice")
-	if err != nil {
-		return &UnavailableError{h.name, err.Error()}
-	}
-	h.command = append([]string{nice, "-n", "19"}, h.command...)
-	return nil
-}
-
 // Inject measures the traffic alone, then the crowd's memory, and begins the siege.
 func (h *handshakes) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) error {
 	if _, err := h.open(ctx, cl, siegePartitions, h.told); err != nil {
 		return err
 	}
-	if err := h.learnCalm(ctx); err != nil {
+	if err := h.learnCalm(ctx, baseline); err != nil {
 		return err
 	}
 	if err := h.strangers(ctx); err != nil {
@@ -78,10 +66,32 @@ func (h *handshakes) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) e
 		}
 		t.Siege.Spared = append(t.Siege.Spared, d.ID)
 	}
+	if err := h.seat.open(); err != nil {
+		return err
+	}
 	h.since = time.Now()
 	var err error
-	h.siege, err = h.crew.Start(t)
-	return err
+	if h.siege, err = h.crew.Start(t); err != nil {
+		return err
+	}
+	return h.seat.group.Add(h.siege.PID())
+}
+
+// Available tries the means to make the besieger yield.
+func (h *handshakes) Available() error {
+	if err := h.measured.Available(); err != nil {
+		return err
+	}
+	var try backseat
+	if err := errors.Join(try.open(), try.close()); err != nil {
+		return &UnavailableError{h.name, err.Error()}
+	}
+	return nil
+}
+
+// Cleanup ends what an injection left that was interrupted.
+func (h *handshakes) Cleanup(keep bool) error {
+	return errors.Join(h.measured.Cleanup(keep), h.seat.close())
 }
 
 // strangers measures what a broker takes for connections whose client has not said who it is.
@@ -127,20 +137,22 @@ func (h *handshakes) told(r worker.Report) {
 
 // Prove judges the time of the siege.
 func (h *handshakes) Prove(context.Context, *cluster.Cluster, []int) error {
-	acks, deliveries := h.clock.tails(h.since.Add(settling), time.Now())
+	acks, deliveries := h.clock.tails(window{h.since.Add(settling), time.Now()})
 	h.compare(acks, deliveries, siegeSlowdown)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.thrown["done"] == 0 || h.thrown["half"] == 0 || h.thrown["frames"] == 0 {
 		return fmt.Errorf("no siege: %v", h.thrown)
 	}
-	h.most("per_second", int64(float64(h.thrown["done"])/time.Since(h.since).Seconds()))
+	for _, what := range []string{"offered", "done"} {
+		h.most(what+"_per_second", int64(float64(h.thrown[what])/time.Since(h.since).Seconds()))
+	}
 	return nil
 }
 
 // Recover ends the siege.
 func (h *handshakes) Recover(ctx context.Context, _ *cluster.Cluster, _ []int) error {
-	if err := h.siege.Leave(ctx); err != nil {
+	if err := errors.Join(h.siege.Leave(ctx), h.seat.close()); err != nil {
 		return err
 	}
 	h.mu.Lock()

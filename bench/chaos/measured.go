@@ -31,7 +31,8 @@ type measured struct {
 	clock   *gauge
 	own     []*client.Client
 	traffic *client.Producer
-	calm    tail // deliveries before the harm
+	calms   []window // without harm
+	calm    tail     // deliveries then
 	calmAck tail
 	hush    context.CancelFunc // ends taking
 	taking  sync.WaitGroup
@@ -73,7 +74,7 @@ func (m *measured) open(ctx context.Context, cl *cluster.Cluster, lanes int, on 
 	}
 	taking, hush := context.WithCancel(context.WithoutCancel(ctx))
 	m.hush = hush
-	m.clock = newGauge(gaugeRate)
+	m.clock, m.calms = newGauge(gaugeRate), nil
 	m.taking.Go(func() { m.take(taking, sub) })
 	m.acts.Go(func() { m.clock.run(acting, func(k int) { m.send(acting, k) }) })
 	m.acts.Go(func() { m.lookMemory(acting) })
@@ -154,39 +155,35 @@ func (m *measured) got(msg *client.Message) {
 	}
 }
 
-// measure lets things settle and returns the tails of the time d after that.
-func (m *measured) measure(ctx context.Context, d time.Duration) (acks, deliveries tail, err error) {
+// learnCalm lets things settle and measures for d what the traffic is like without harm. Called again, it is what it was like in all
+// those times together.
+func (m *measured) learnCalm(ctx context.Context, d time.Duration) error {
 	if err := sleep(ctx, settling); err != nil {
-		return tail{}, tail{}, err
+		return err
 	}
 	from := time.Now()
 	if err := sleep(ctx, d); err != nil {
-		return tail{}, tail{}, err
+		return err
 	}
-	acks, deliveries = m.clock.tails(from, time.Now())
-	return acks, deliveries, nil
+	m.calms = append(m.calms, window{from, time.Now()})
+	m.calmAck, m.calm = m.clock.tails(m.calms...)
+	return nil
 }
 
-// learnCalm measures what the traffic is like before the harm.
-func (m *measured) learnCalm(ctx context.Context) (err error) {
-	m.calmAck, m.calm, err = m.measure(ctx, baseline)
+// compare judges tails of a time with the harm: they may be so many times as long as without.
+func (m *measured) compare(acks, deliveries tail, times float64) {
 	m.most("calm_p99_us", m.calm.P99.Microseconds())
 	m.most("calm_ack_p99_us", m.calmAck.P99.Microseconds())
-	return err
-}
-
-// compare judges tails of a time with the harm: they may be so many times as long as before.
-func (m *measured) compare(acks, deliveries tail, times float64) {
 	m.most("p99_us", deliveries.P99.Microseconds())
 	m.most("ack_p99_us", acks.P99.Microseconds())
 	m.most("max_ms", deliveries.Max.Milliseconds())
 	for _, c := range []struct {
-		what          string
-		before, since time.Duration
+		what        string
+		calm, since time.Duration
 	}{{"delivery", m.calm.P99, deliveries.P99}, {"acknowledgement", m.calmAck.P99, acks.P99}} {
-		if float64(c.since) > times*float64(c.before) {
-			m.violation("%s p99 %v, before it was %v: %.2f times, allowed are %.1f", c.what, c.since.Round(10*time.Microsecond),
-				c.before.Round(10*time.Microsecond), float64(c.since)/float64(c.before), times)
+		if float64(c.since) > times*float64(c.calm) {
+			m.violation("%s p99 %v, it was %v without harm: %.2f times, allowed are %.1f", c.what, c.since.Round(10*time.Microsecond),
+				c.calm.Round(10*time.Microsecond), float64(c.since)/float64(c.calm), times)
 		}
 	}
 }

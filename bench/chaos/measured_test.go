@@ -16,7 +16,7 @@ func TestMeasuredFindsSlowdown(t *testing.T) {
 	require.Empty(t, m.Violations(), "a single slow message is no slowdown that lasts")
 	m.compare(tail{P99: 5 * time.Millisecond}, tail{P99: 13 * time.Millisecond}, 1.25)
 	require.Len(t, m.Violations(), 1)
-	require.Contains(t, m.Violations()[0], "delivery p99 13ms, before it was 10ms: 1.30 times")
+	require.Contains(t, m.Violations()[0], "delivery p99 13ms, it was 10ms without harm: 1.30 times")
 	m.compare(tail{P99: 6 * time.Millisecond}, tail{P99: 10 * time.Millisecond}, 1.25)
 	require.Contains(t, m.Violations()[1], "acknowledgement")
 	require.Equal(t, int64(2), m.Counts()["test_broken"])

@@ -20,6 +20,7 @@ const (
 	deafSubscribers     = 10                                      // that read nothing off their streams
 	idleCredit          = 256 << 10                               // bytes of a partition that the SDK lets come
 	neverReadWindow     = int64(neverReadPartitions * idleCredit) // bytes of one subscriber
+	neverReadCalm       = 6 * time.Second                         // before them, and again after them
 	neverReadSlowdown   = 1.2                                     // of the fast one's p99, at most
 	wokenSubscribers    = 3                                       // that begin to take messages in the end
 	openAtOnce          = 10
@@ -34,26 +35,36 @@ const (
 // memory_mib (the most that a broker took more than before), and those of measured.
 type neverRead struct {
 	measured
+	idlers []*client.Client // of the idle subscriptions
 	idle   []*client.Subscription
 	deaf   []*hostile.Deaf
 	before map[int]int64 // peaks of memory
 	since  time.Time
+	with   window // the time that is judged
 }
 
 func newNeverRead() *neverRead {
 	return &neverRead{measured: newMeasured("never_read", neverReadPartitions)}
 }
 
-// Inject measures the fast subscription alone and lets the others come.
+// Inject connects the clients, measures the fast subscription before they ask for anything, and lets them subscribe. That a hundred clients are
+// connected costs everybody heartbeats, read or not: what they cost by not reading is asked for.
 func (n *neverRead) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) error {
 	if _, err := n.open(ctx, cl, neverReadPartitions, func(worker.Report) {}); err != nil {
 		return err
 	}
-	if err := n.learnCalm(ctx); err != nil {
+	for range idleSubscribers {
+		c, err := n.connect(ctx, cl)
+		if err != nil {
+			return err
+		}
+		n.idlers = append(n.idlers, c)
+	}
+	if err := n.learnCalm(ctx, neverReadCalm); err != nil {
 		return err
 	}
 	n.before = n.peaks()
-	if err := n.idlers(ctx, cl); err != nil {
+	if err := n.subscribe(ctx); err != nil {
 		return err
 	}
 	if err := n.deafOnes(ctx); err != nil {
@@ -64,19 +75,15 @@ func (n *neverRead) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) er
 	return nil
 }
 
-// idlers opens subscriptions that nobody takes messages from, some at a time.
-func (n *neverRead) idlers(ctx context.Context, cl *cluster.Cluster) error {
+// subscribe opens subscriptions that nobody takes messages from, some at a time.
+func (n *neverRead) subscribe(ctx context.Context) error {
 	n.idle = make([]*client.Subscription, idleSubscribers)
 	errs := make([]error, idleSubscribers)
 	for at := 0; at < idleSubscribers; at += openAtOnce {
 		var all sync.WaitGroup
 		for i := at; i < min(at+openAtOnce, idleSubscribers); i++ {
-			c, err := n.connect(ctx, cl)
-			if err != nil {
-				return err
-			}
 			all.Go(func() {
-				n.idle[i], errs[i] = c.Subscribe(ctx, n.topic, fmt.Sprintf("idle-%d", i), client.StartAt(client.Earliest()), client.WithCredit(idleCredit))
+				n.idle[i], errs[i] = n.idlers[i].Subscribe(ctx, n.topic, fmt.Sprintf("idle-%d", i), client.StartAt(client.Earliest()), client.WithCredit(idleCredit))
 			})
 		}
 		all.Wait()
@@ -120,11 +127,9 @@ func (n *neverRead) deafOnes(ctx context.Context) error {
 	return nil
 }
 
-// Prove judges the time with them, and shows that they were there: that each had its window full, and that the deaf ones were ended.
+// Prove shows that they were there: that each had its window full, and that the deaf ones were ended.
 func (n *neverRead) Prove(ctx context.Context, _ *cluster.Cluster, _ []int) error {
-	from := n.since.Add(settling)
-	acks, deliveries := n.clock.tails(from, time.Now())
-	n.compare(acks, deliveries, neverReadSlowdown)
+	n.with = window{n.since.Add(settling), time.Now()}
 	for id, peak := range n.peaks() {
 		more := peak - n.before[id]
 		n.most("memory_mib", more>>20)
@@ -189,9 +194,19 @@ func (n *neverRead) wake(ctx context.Context) error {
 	return nil
 }
 
-// Recover lets all of them go.
+// Recover lets all of them go but for their connections, measures again without them, and compares.
 func (n *neverRead) Recover(ctx context.Context, _ *cluster.Cluster, _ []int) error {
+	var all sync.WaitGroup
+	for _, s := range n.idle {
+		all.Go(func() { _ = s.Close(ctx) }) // what it would tell is nobody's concern: no message of it was ever acknowledged
+	}
+	all.Wait()
 	n.leave()
+	if err := n.learnCalm(ctx, neverReadCalm); err != nil {
+		return err
+	}
+	acks, deliveries := n.clock.tails(n.with)
+	n.compare(acks, deliveries, neverReadSlowdown)
 	return n.close(ctx)
 }
 
@@ -199,7 +214,7 @@ func (n *neverRead) leave() {
 	for _, d := range n.deaf {
 		d.Close()
 	}
-	n.deaf, n.idle = nil, nil
+	n.deaf, n.idle, n.idlers = nil, nil, nil
 }
 
 // Cleanup ends what an injection left that was interrupted.

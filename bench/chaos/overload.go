@@ -84,9 +84,10 @@ func (o *overload) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) err
 	if err != nil {
 		return err
 	}
-	if err := o.learnCalm(ctx); err != nil {
+	if err := o.learnCalm(ctx, baseline); err != nil {
 		return err
 	}
+	o.most("calm_p99_us", o.calm.P99.Microseconds())
 	o.seqs = make([]uint64, lanes)
 	if err := o.learnCapacity(ctx, acting, cl); err != nil {
 		return err
@@ -245,7 +246,7 @@ func (o *overload) Recover(ctx context.Context, _ *cluster.Cluster, _ []int) err
 		if err := sleep(ctx, calmLook); err != nil {
 			return err
 		}
-		_, now := o.clock.tails(from, time.Now())
+		_, now := o.clock.tails(window{from, time.Now()})
 		if float64(now.P99) <= calmAgain*float64(o.calm.P99) {
 			o.most("calm_ms", time.Since(ended).Milliseconds())
 			break

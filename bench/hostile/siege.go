@@ -27,8 +27,8 @@ type Siege struct {
 
 const endSiege = 5 * time.Second // bound on removing the topic
 
-// Run attacks until ctx ends. Once a second, and at last, it tells how much was thrown since the beginning: done, half (open),
-// refused and failed (handshakes), frames, cut (streams).
+// Run attacks until ctx ends. Once a second, and at last, it tells how much was thrown since the beginning: offered, done, half (open),
+// refused and failed (handshakes of the storm), frames, cut (streams), missed (shots that did not get in).
 func (s *Siege) Run(ctx context.Context, c *client.Client, tell func(map[string]int64)) error {
 	a, err := s.aim(ctx, c)
 	if err != nil {
@@ -41,8 +41,8 @@ func (s *Siege) Run(ctx context.Context, c *client.Client, tell func(map[string]
 	shots := &attack{seed: s.Seed, aims: a, tally: newTally()}
 	count := func() {
 		tell(map[string]int64{
-			"done": st.done.Load(), "half": st.half.Load(), "refused": st.refused.Load(), "failed": st.failed.Load(),
-			"frames": shots.tally.frames.Load(), "cut": shots.tally.cut.Load(),
+			"offered": st.offered.Load(), "done": st.done.Load(), "half": st.half.Load(), "refused": st.refused.Load(), "failed": st.failed.Load(),
+			"frames": shots.tally.frames.Load(), "cut": shots.tally.cut.Load(), "missed": shots.tally.failedDials.Load(),
 		})
 	}
 	var wg sync.WaitGroup

@@ -33,6 +33,7 @@ type storm struct {
 	addrs []string
 	limit *rate.Limiter
 
+	offered atomic.Int64 // handshakes begun
 	done    atomic.Int64 // handshakes
 	half    atomic.Int64 // never finished, or with a stream that is not
 	refused atomic.Int64 // by the broker, before or after it asked for a proof of the address
@@ -68,6 +69,7 @@ func (s *storm) lane(ctx context.Context, at int) error {
 		if err != nil {
 			return err
 		}
+		s.offered.Add(1)
 		if at/len(s.addrs)%8 == 7 {
 			s.half.Add(1)
 			_, _ = shake(ctx, lost.tr, to, stormLost) // it cannot succeed

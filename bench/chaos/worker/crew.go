@@ -137,6 +137,9 @@ func (cl *Client) run() error {
 // Number is what the client's reports say in Report.Client.
 func (cl *Client) Number() int { return cl.number }
 
+// PID is that of the process.
+func (cl *Client) PID() int { return cl.cmd.Process.Pid }
+
 // Alive reports whether its Gone has not been taken yet.
 func (cl *Client) Alive() bool {
 	select {

@@ -1,0 +1,36 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+
+	"github.com/trunkline/trunkline/bench/cgroup"
+)
+
+// backseat is a control group whose processes get a processor only while nobody else wants one, and leave it to the first who does. What
+// attackers do in there costs the brokers what brokers let them do, and not the machine that attackers have of their own elsewhere.
+//
+// A nice value does not do this: processes with sessions of their own are weighed as groups (autogroup), and one that waits
+// for a processor may wait for the end of a slice of whoever has it, however little weight that one has.
+type backseat struct{ group *cgroup.Group }
+
+// open makes the group. It needs root, control groups of version 1 and Linux 5.15.
+func (b *backseat) open() error {
+	g, err := cgroup.Make(cgroup.CPU, fmt.Sprintf("%s%d-%x", dirPrefix, os.Getpid(), rand.Uint32()))
+	if err != nil {
+		return err
+	}
+	b.group = g
+	return g.Limit("cpu.idle", 1)
+}
+
+// close removes the group, if there is one. Processes that are left in it go on as all others.
+func (b *backseat) close() error {
+	if b.group == nil {
+		return nil
+	}
+	err := b.group.Remove()
+	b.group = nil
+	return err
+}
