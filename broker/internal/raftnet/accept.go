@@ -279,8 +279,8 @@ var wireTypes = map[pb.MessageType]bool{
 
 // clean removes what would make Dragonboat panic (Inv3).
 func (n *Network) clean(batch *pb.MessageBatch, p *peer) {
-	if batch.SourceAddress != p.addr {
-		batch.SourceAddress = "" // Dragonboat panics if a replica's address changes
+	if batch.SourceAddress != Target(p.id) {
+		batch.SourceAddress = "" // Dragonboat panics if a replica's target changes
 	}
 	kept := batch.Requests[:0]
 	for _, m := range batch.Requests {

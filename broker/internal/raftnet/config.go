@@ -52,10 +52,9 @@ type Config struct {
 	// Listen is the TCP address to bind; Listener, if set, is used instead and owned by the Network.
 	Listen   string
 	Listener net.Listener
-	// Addr is the Raft address by which the peers know this broker; "" means the bound address.
+	// Addr is where the peers reach this broker; "" means the bound address. It only stands in handshakes, for people.
 	Addr string
-	// Peers holds the Raft address of every broker of the cluster, exactly as Dragonboat is given it as target. Its
-	// own entry is ignored.
+	// Peers holds the host:port of every broker of the cluster. Its own entry is ignored.
 	Peers map[protocol.BrokerID]string
 	TLS   TLSSource
 	// CheckPeer may refuse a peer after its handshake message was read. It is called from many goroutines, from New on.

@@ -18,7 +18,6 @@ type Network struct {
 	cfg      Config
 	listener net.Listener
 	peers    map[protocol.BrokerID]*peer // never changes after New
-	byAddr   map[string]*peer            // never changes after New
 	port     *Port
 	met      *metrics
 	log      *logger
@@ -56,8 +55,8 @@ func New(cfg Config) (*Network, error) {
 	}
 	n := &Network{
 		cfg: cfg, listener: listener, started: time.Now(),
-		peers: make(map[protocol.BrokerID]*peer), byAddr: make(map[string]*peer),
-		met: newMetrics(cfg.Registerer), log: newLogger(cfg.Log),
+		peers: make(map[protocol.BrokerID]*peer),
+		met:   newMetrics(cfg.Registerer), log: newLogger(cfg.Log),
 		throttle: rate.NewLimiter(rate.Limit(cfg.SnapshotBytesPerSecond), max(snapshotPiece, cfg.SnapshotBytesPerSecond/20)),
 		begun:    make(chan struct{}), conns: make(map[net.Conn]struct{}),
 	}
@@ -68,12 +67,18 @@ func New(cfg Config) (*Network, error) {
 			continue
 		}
 		p := newPeer(n, id, addr)
-		n.peers[id], n.byAddr[addr] = p, p
+		n.peers[id] = p
 		n.met.watch(cfg.Registerer, p)
 	}
 	n.wg.Go(func() { n.log.run(n.ctx) })
 	n.wg.Go(n.acceptLoop)
 	return n, nil
+}
+
+// named returns the peer that Dragonboat knows as target, nil if there is none.
+func (n *Network) named(target string) *peer {
+	id, _ := ParseTarget(target)
+	return n.peers[id]
 }
 
 // Start begins to dial the peers and to serve them. It is idempotent. Dragonboat calls it too, through the Factory.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 
 	"github.com/lni/dragonboat/v4/config"
@@ -21,9 +20,10 @@ func (f factory) Create(nh config.NodeHostConfig, h raftio.MessageHandler, c raf
 	return &transport{n: f.n, deployment: nh.GetDeploymentID(), handler: h, chunks: c}
 }
 
-func (f factory) Validate(addr string) bool {
-	host, port, err := net.SplitHostPort(addr)
-	return err == nil && host != "" && port != ""
+// Validate accepts the names of brokers, see Target, and nothing else.
+func (f factory) Validate(target string) bool {
+	_, ok := ParseTarget(target)
+	return ok
 }
 
 // transport is the Network as one NodeHost sees it. It gets messages between its Start and its Close.
@@ -103,12 +103,12 @@ func (n *Network) Deliver(batch pb.MessageBatch) {
 	t.messages(batch)
 }
 
-// GetConnection returns at once: the links to a peer are there whether it is reachable or not. Messages to an
-// address that is no peer's are dropped.
+// GetConnection returns at once: the links to a peer are there whether it is reachable or not. Messages to a broker
+// that is no peer are dropped.
 func (t *transport) GetConnection(_ context.Context, target string) (raftio.IConnection, error) {
-	p := t.n.byAddr[target]
+	p := t.n.named(target)
 	if p == nil {
-		t.n.log.warn("messages to an unknown address are dropped", "addr", target)
+		t.n.log.warn("messages to a broker that is no peer are dropped", "target", target)
 	}
 	c := &connection{n: t.n, p: p}
 	c.notices = newHolder(t.n.cfg.HoldFrom, func(b pb.MessageBatch) { c.send(c.p.links[laneBulk], b.Requests, b) })
@@ -210,9 +210,9 @@ func (c *connection) dropped(l *link, batch pb.MessageBatch) {
 // GetSnapshotConnection dials a connection for one stream of chunks. Errors are honest here: a stream that cannot
 // go on must end.
 func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (raftio.ISnapshotConnection, error) {
-	p := t.n.byAddr[target]
+	p := t.n.named(target)
 	if p == nil {
-		return nil, fmt.Errorf("raftnet: %s is no peer's address", target)
+		return nil, fmt.Errorf("%w: %s", ErrUnknownPeer, target)
 	}
 	return t.n.dialSnapshot(ctx, p)
 }
