@@ -86,7 +86,8 @@ func (b *Broker) probePeers(ctx context.Context) error {
 			continue
 		}
 		wg.Go(func() {
-			if _, reject, err := b.net.Probe(ctx, m.Raft); err == nil && reject != nil && !reject.Code.Retryable() {
+			// Founding members are in each other's configuration from the beginning: not to be known is a mistake there.
+			if _, reject, err := b.net.Probe(ctx, m.Raft); err == nil && reject != nil && reject.Code != raftnet.RejectBusy {
 				errs[i] = b.rejected(m.ID, *reject)
 			}
 		})

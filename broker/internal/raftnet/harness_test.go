@@ -171,7 +171,7 @@ func (c *cluster) startAll() []*testBroker {
 // waitLinks waits until all links of b are up.
 func (c *cluster) waitLinks(b *testBroker) {
 	c.t.Helper()
-	for _, p := range b.peers {
+	for _, p := range *b.book.Load() {
 		for _, l := range p.links {
 			eventually(c.t, l.up.Load)
 		}

@@ -81,12 +81,8 @@ func TestHandshakeRefusals(t *testing.T) {
 	}{
 		"foreign cluster": {func(cfg *Config) { cfg.ClusterID++ }, RejectForeignCluster},
 		"wiped directory": {func(cfg *Config) { cfg.DirID[3] = 9 }, RejectWipedDirectory},
-		"unknown broker": {func(cfg *Config) {
-			cfg.Self, cfg.TLS = 9, c.source(pki.BrokerName(9))
-			cfg.Peers = map[protocol.BrokerID]string{1: c.addrs[1]}
-		}, RejectUnknownBroker},
-		"other's name":  {func(cfg *Config) { cfg.TLS = c.source(pki.BrokerName(3)) }, RejectCertificate},
-		"wrong address": {func(cfg *Config) { cfg.Peers = map[protocol.BrokerID]string{3: c.addrs[1]} }, RejectWrongBroker},
+		"other's name":    {func(cfg *Config) { cfg.TLS = c.source(pki.BrokerName(3)) }, RejectCertificate},
+		"wrong address":   {func(cfg *Config) { cfg.Peers = map[protocol.BrokerID]string{3: c.addrs[1]} }, RejectWrongBroker},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -247,7 +243,7 @@ func TestABlackHoleBlocksNothingAndIsNoDeath(t *testing.T) {
 	}
 	require.False(t, one.Liveness().Send(2, []byte("x")), "not connected")
 	require.Less(t, time.Since(began), time.Second)
-	bulk := one.peers[2].links[laneBulk].queue
+	bulk := one.peer(2).links[laneBulk].queue
 	require.LessOrEqual(t, bulk.size(), 1<<20)
 	// The leader is told that its follower was unreachable, with the roles turned.
 	b := recv(t, one.messages)

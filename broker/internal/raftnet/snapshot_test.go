@@ -78,7 +78,7 @@ func TestASnapshotStreamEndsWithItsContext(t *testing.T) {
 func TestSnapshotStreamsOfOnePeerAreBounded(t *testing.T) {
 	c := newCluster(t, 2)
 	bs := c.startAll()
-	p := bs[1].peers[1]
+	p := bs[1].peer(1)
 	p.mu.Lock()
 	p.snapshots = maxSnapshotsPerPeer
 	p.mu.Unlock()
