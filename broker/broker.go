@@ -134,7 +134,7 @@ func (b *Broker) openCertificates(context.Context) error {
 // openRaft starts Dragonboat on the network.
 func (b *Broker) openRaft(context.Context) error {
 	node, err := raftnode.Open(raftnode.Config{
-		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, Dir: b.dir.file("raft"), Net: b.net, Addr: b.self.Raft,
+		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, Dir: b.dir.file("raft"), Net: b.net,
 		Tick: b.cfg.Raft.Tick, Log: b.log, Registerer: b.reg,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -96,7 +97,11 @@ func TestBrokerServesAndComesBack(t *testing.T) {
 	require.NoError(t, b.Close())
 	require.NoError(t, b.Close(), "twice")
 
-	b = open(t, cfg) // on other ports, and with the registry of the one before
+	cfg.RaftListen = "127.0.0.2:0"
+	b = open(t, cfg) // at other addresses, and with the registry of the one before
+	registered, _ := b.meta.Image().Broker(b.cfg.Broker)
+	require.Equal(t, b.self.Raft, registered.RaftAddr)
+	require.Contains(t, registered.RaftAddr, "127.0.0.2:")
 	again, ok := b.meta.Image().TopicNamed("calls")
 	require.True(t, ok)
 	require.Equal(t, topic.ID, again.ID)
@@ -156,10 +161,12 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, d.close())
 		}, `belongs to cluster "other"`},
-		"other raft address": {func(t *testing.T, c *Config) {
-			require.NoError(t, open(t, *c).Close())
-			c.RaftListen = "127.0.0.1:9"
-		}, "it cannot change"},
+		"older layout": {func(t *testing.T, c *Config) {
+			d, err := openDataDir(c.WithDefaults())
+			require.NoError(t, err)
+			d.id.Version--
+			require.NoError(t, errors.Join(d.saveIdentity(), d.close()))
+		}, "run the version that wrote it"},
 		"directory in use": {func(t *testing.T, c *Config) {
 			d, err := openDataDir(c.WithDefaults())
 			require.NoError(t, err)
@@ -177,7 +184,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, families)
 			switch name {
-			case "damaged raft log", "foreign directory", "directory in use":
+			case "damaged raft log", "older layout", "foreign directory", "directory in use":
 				return
 			}
 			require.NoError(t, open(t, good).Close(), "the same directory, configured right")

@@ -71,7 +71,7 @@ func TestOperationsExplainsEveryRefusal(t *testing.T) {
 			assert.Contains(t, guide, "\n| `"+name+"` |", "the row of this code")
 		}
 	}
-	for r := raftnet.RejectVersion; r <= raftnet.RejectOther; r++ {
+	for r := raftnet.RejectVersion; r <= raftnet.RejectRetired; r++ {
 		assert.Contains(t, guide, "\n| `"+r.String()+"` |", "the row of this reason")
 	}
 }

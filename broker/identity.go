@@ -16,7 +16,7 @@ import (
 )
 
 // identityVersion is the version of the data directory's layout. Never reuse a number.
-const identityVersion = 1
+const identityVersion = 2
 
 // identity is the marker file of a data directory. It ties the directory to one broker of one cluster, so
 // that a foreign directory is refused before Raft could vote with it.
@@ -32,9 +32,6 @@ type identity struct {
 	Cluster string            `json:"cluster"`
 	Broker  protocol.BrokerID `json:"broker"`
 	DirID   dirID             `json:"dir_id"` // random, made with the directory: tells a wiped one from the old one
-	// Raft is this broker's Raft address at the first start. It is part of every shard's membership, so it stays. Empty: not
-	// started yet.
-	Raft string `json:"raft,omitempty"`
 	// Members are the members that the directory was made with. They vote in the metadata shard, so they stay.
 	Members []protocol.BrokerID `json:"members"`
 	// Peers are the data directories of the cluster's brokers as the metadata has them. Empty: this broker was not
@@ -137,29 +134,6 @@ func (d *dataDir) saveIdentity() error {
 		return fmt.Errorf("identity: %w", err)
 	}
 	return writeFileDurably(d.file("identity.json"), append(text, '\n'))
-}
-
-// raftAddr returns the Raft address that this broker has in its shards, if the configured one may stand for it. With port 0
-// nobody dials this broker: then the address is but a name, and the port may be another one each time.
-func (d *dataDir) raftAddr(configured string) (string, error) {
-	switch was := d.id.Raft; {
-	case was == "" || was == configured:
-		return configured, nil
-	case portZero(configured):
-		return was, nil
-	default:
-		return "", fmt.Errorf("data_dir %s: the Raft address of broker %d is %s, the configuration says %s: it cannot change; "+
-			"set raft of this member back (raft_listen says where to bind)", d.path, d.id.Broker, was, configured)
-	}
-}
-
-// keepRaftAddr remembers the address before Raft does.
-func (d *dataDir) keepRaftAddr(addr string) error {
-	if d.id.Raft == addr {
-		return nil
-	}
-	d.id.Raft = addr
-	return d.saveIdentity()
 }
 
 // quicSecret returns 64 bytes kept in the directory: stateless reset key and token key.

@@ -42,10 +42,7 @@ const (
 )
 
 // openNetwork binds the Raft listener and asks the peers whether they would have this broker.
-func (b *Broker) openNetwork(ctx context.Context) (err error) {
-	if b.self.Raft, err = b.dir.raftAddr(b.self.Raft); err != nil {
-		return err
-	}
+func (b *Broker) openNetwork(ctx context.Context) error {
 	n, err := raftnet.New(raftnet.Config{
 		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
@@ -62,9 +59,6 @@ func (b *Broker) openNetwork(ctx context.Context) (err error) {
 	b.closing("raft network", n.Close)
 	if portZero(b.self.Raft) {
 		b.self.Raft = n.Addr()
-	}
-	if err := b.dir.keepRaftAddr(b.self.Raft); err != nil {
-		return err
 	}
 	if len(b.dir.id.Peers) > 0 {
 		return nil // not the first start
@@ -92,7 +86,8 @@ func (b *Broker) probePeers(ctx context.Context) error {
 			continue
 		}
 		wg.Go(func() {
-			if _, reject, err := b.net.Probe(ctx, m.Raft); err == nil && reject != nil && !reject.Code.Retryable() {
+			// Founding members are in each other's configuration from the beginning: not to be known is a mistake there.
+			if _, reject, err := b.net.Probe(ctx, m.Raft); err == nil && reject != nil && reject.Code != raftnet.RejectBusy {
 				errs[i] = b.rejected(m.ID, *reject)
 			}
 		})
@@ -181,11 +176,7 @@ func (b *Broker) openMeta(context.Context) error {
 	b.meta.Attach(shard)
 	var replicas []raftnode.Replica
 	for _, m := range b.cfg.Members {
-		addr := m.Raft
-		if m.ID == b.cfg.Broker {
-			addr = b.self.Raft
-		}
-		replicas = append(replicas, raftnode.Replica{Broker: m.ID, ReplicaID: uint64(m.ID), Addr: addr})
+		replicas = append(replicas, raftnode.Replica{Broker: m.ID, ReplicaID: uint64(m.ID)})
 	}
 	if err := shard.Start(b.meta.Machine(), replicas); err != nil {
 		return fmt.Errorf("metadata: %w", err)

@@ -99,7 +99,7 @@ func (c *realCluster) open(id protocol.BrokerID) *realBroker {
 	})
 	require.NoError(t, err)
 	b.node, err = raftnode.Open(raftnode.Config{
-		ClusterID: 7, Self: id, Dir: filepath.Join(b.dir, "raft"), Net: b.net, Addr: c.addrs[id],
+		ClusterID: 7, Self: id, Dir: filepath.Join(b.dir, "raft"), Net: b.net,
 		Tick: 20 * time.Millisecond,
 	})
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func (c *realCluster) open(id protocol.BrokerID) *realBroker {
 	b.meta = meta.New(meta.Config{Self: id, Node: shard})
 	var replicas []raftnode.Replica
 	for r := protocol.BrokerID(1); int(r) <= len(c.addrs); r++ {
-		replicas = append(replicas, raftnode.Replica{Broker: r, ReplicaID: uint64(r), Addr: c.addrs[r]})
+		replicas = append(replicas, raftnode.Replica{Broker: r, ReplicaID: uint64(r)})
 	}
 	b.c, err = New(Config{
 		Self: id, Dir: filepath.Join(b.dir, "partitions"), DirID: meta.DirID{byte(id)}, Meta: b.meta,

@@ -32,7 +32,7 @@ func (s *spec) brokers() []protocol.BrokerID {
 }
 
 // newSpec returns the local replica of a partition, nil if it has none.
-func newSpec(im *meta.Image, t *meta.Topic, p protocol.Partition, self protocol.BrokerID) *spec {
+func newSpec(t *meta.Topic, p protocol.Partition, self protocol.BrokerID) *spec {
 	placed := &t.Partitions[p]
 	own, ok := placed.On(self)
 	if !ok {
@@ -43,8 +43,7 @@ func newSpec(im *meta.Image, t *meta.Topic, p protocol.Partition, self protocol.
 		shard: placed.Shard, replica: own.ReplicaID, config: t.Config,
 	}
 	for _, r := range placed.Replicas {
-		b, _ := im.Broker(r.Broker)
-		s.replicas = append(s.replicas, raftnode.Replica{Broker: r.Broker, ReplicaID: r.ReplicaID, Addr: b.RaftAddr})
+		s.replicas = append(s.replicas, raftnode.Replica{Broker: r.Broker, ReplicaID: r.ReplicaID})
 	}
 	return s
 }

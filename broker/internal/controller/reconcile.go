@@ -180,7 +180,7 @@ func (r *reconciler) adopt(im *meta.Image) {
 
 func (r *reconciler) put(t *meta.Topic) {
 	for i := range t.Partitions {
-		want := newSpec(r.image, t, protocol.Partition(i), r.c.cfg.Self)
+		want := newSpec(t, protocol.Partition(i), r.c.cfg.Self)
 		if want == nil {
 			continue
 		}

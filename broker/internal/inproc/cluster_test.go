@@ -137,7 +137,7 @@ func (c *cluster) start(id protocol.BrokerID, has remains) *life {
 
 func replicas() (out []raftnode.Replica) {
 	for _, id := range brokers {
-		out = append(out, raftnode.Replica{Broker: id, ReplicaID: uint64(id), Addr: address(id)})
+		out = append(out, raftnode.Replica{Broker: id, ReplicaID: uint64(id)})
 	}
 	return out
 }

@@ -3,7 +3,6 @@ package inproc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -13,6 +12,7 @@ import (
 	"github.com/lni/dragonboat/v4/raftio"
 	pb "github.com/lni/dragonboat/v4/raftpb"
 
+	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -20,8 +20,6 @@ import (
 const linkQueue = 4096
 
 var errCut = errors.New("inproc: the link is cut")
-
-func address(id protocol.BrokerID) string { return fmt.Sprintf("broker-%d:1", id) }
 
 // weather is what a link does to what is sent on it. The zero value delivers at once.
 type weather struct {
@@ -40,7 +38,7 @@ type network struct {
 	links map[direction]*link
 
 	mu    sync.RWMutex
-	ports map[string]*port // of running lives, by address; guarded by mu
+	ports map[string]*port // of running lives, by target; guarded by mu
 	stop  chan struct{}
 	wg    sync.WaitGroup
 }
@@ -71,7 +69,7 @@ func newNetwork(ids []protocol.BrokerID, seed uint64) *network {
 				continue
 			}
 			l := &link{
-				n: n, to: address(to), queue: make(chan parcel, linkQueue), changed: make(chan struct{}),
+				n: n, to: raftnet.Target(to), queue: make(chan parcel, linkQueue), changed: make(chan struct{}),
 				random: rand.New(rand.NewPCG(seed, uint64(from)<<8|uint64(to))),
 			}
 			n.links[direction{from, to}] = l
@@ -213,7 +211,6 @@ type port struct {
 	chunks raftio.ChunkHandler
 }
 
-func (p *port) Addr() string                     { return address(p.self) }
 func (p *port) Factory() config.TransportFactory { return portFactory{p} }
 
 // Deliver hands messages to the local node.
@@ -254,15 +251,15 @@ func (t transport) Start() error {
 	t.p.open = true
 	t.p.mu.Unlock()
 	t.p.n.mu.Lock()
-	t.p.n.ports[t.p.Addr()] = t.p
+	t.p.n.ports[raftnet.Target(t.p.self)] = t.p
 	t.p.n.mu.Unlock()
 	return nil
 }
 
 func (t transport) Close() error {
 	t.p.n.mu.Lock()
-	if t.p.n.ports[t.p.Addr()] == t.p { // not the next life
-		delete(t.p.n.ports, t.p.Addr())
+	if t.p.n.ports[raftnet.Target(t.p.self)] == t.p { // not the next life
+		delete(t.p.n.ports, raftnet.Target(t.p.self))
 	}
 	t.p.n.mu.Unlock()
 	t.p.mu.Lock()
@@ -281,7 +278,7 @@ func (t transport) GetSnapshotConnection(_ context.Context, target string) (raft
 
 func (t transport) to(target string) connection {
 	for d, l := range t.p.n.links {
-		if d.from == t.p.self && address(d.to) == target {
+		if d.from == t.p.self && raftnet.Target(d.to) == target {
 			return connection{t.p, l}
 		}
 	}

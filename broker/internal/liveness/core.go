@@ -2,6 +2,7 @@ package liveness
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ type core struct {
 	interval time.Duration
 	silent   time.Duration
 
-	ids   []protocol.BrokerID // sorted, without self
+	ids   []protocol.BrokerID // sorted, without self; replaced as a whole
 	peers map[protocol.BrokerID]*peer
 
 	seq      uint64
@@ -35,6 +36,7 @@ type peer struct {
 	id      protocol.BrokerID
 	state   State
 	since   time.Time
+	clock   time.Time // when its silence began to count, if that is later than core.clocks
 	heard   time.Time
 	cut     time.Time // when the first connection broke since it was heard
 	boot    [16]byte
@@ -68,14 +70,33 @@ func newCore(cfg *Config, now time.Time) *core {
 		self: cfg.Self, boot: cfg.BootID, interval: cfg.PingInterval, silent: cfg.SilentAfter, clocks: now,
 		peers: make(map[protocol.BrokerID]*peer),
 	}
-	for _, id := range cfg.Peers {
-		if id != c.self && c.peers[id] == nil && len(c.ids) < MaxPeers {
-			c.peers[id] = &peer{id: id, since: now}
-			c.ids = append(c.ids, id)
+	c.setPeers(now, cfg.Peers)
+	return c
+}
+
+// setPeers keeps what is known of those that stay, forgets those that do not, and returns them. One that joins while
+// this broker runs gets silent for the first handshake before its silence counts: nobody could have heard it yet.
+func (c *core) setPeers(now time.Time, ids []protocol.BrokerID) (gone []protocol.BrokerID) {
+	next := make(map[protocol.BrokerID]*peer, len(ids))
+	for _, id := range ids {
+		switch {
+		case id == c.self || len(next) == MaxPeers:
+		case c.peers[id] != nil:
+			next[id] = c.peers[id]
+		default:
+			next[id] = &peer{id: id, since: now}
+			if !c.lastTick.IsZero() {
+				next[id].clock = now.Add(c.silent)
+			}
 		}
 	}
-	slices.Sort(c.ids)
-	return c
+	for _, id := range c.ids {
+		if next[id] == nil {
+			gone = append(gone, id)
+		}
+	}
+	c.peers, c.ids = next, slices.Sorted(maps.Keys(next))
+	return gone
 }
 
 // start starts the clocks; ticks are expected from now on.
@@ -118,6 +139,9 @@ func (c *core) overslept(now time.Time) bool {
 // each time that p was heard (Inv9).
 func (c *core) silence(now time.Time, p *peer) time.Duration {
 	since := c.clocks
+	if p.clock.After(since) {
+		since = p.clock
+	}
 	if p.heard.After(since) {
 		since = p.heard
 	}
@@ -338,19 +362,20 @@ func (c *core) silenceAgreed(now time.Time, leader protocol.BrokerID, replicas [
 	return n > len(replicas)/2
 }
 
-// deaf reports whether p says that it does not hear a majority of replicas: it cannot commit anything.
+// deaf reports whether p says that it does not hear a majority of replicas: it cannot commit anything. A replica that p
+// does not know, it does not hear, though this broker may; one that only p knows counts as p says.
 func (c *core) deaf(now time.Time, p *peer, replicas []protocol.BrokerID) bool {
+	if !c.fresh(now, p) {
+		return false // it said nothing, or not lately
+	}
 	hears := 0
 	for _, r := range replicas {
 		if r == p.id {
 			hears++
 			continue
 		}
-		s, ok := c.sees(now, p, r)
-		if !ok {
-			return false // it said nothing, or not lately
-		}
-		if !s.dead && s.silent < c.silent { // who has just started has not heard anybody yet
+		s, ok := p.report.sights[r]
+		if ok && !s.dead && s.silent < c.silent { // who has just started has not heard anybody yet
 			hears++
 		}
 	}
@@ -406,8 +431,9 @@ func (c *core) troubled(now time.Time) []protocol.BrokerID {
 	for _, id := range c.ids {
 		p := c.peers[id]
 		bad := p.state == Dead || p.stalled || c.silence(now, p) >= c.silent
-		for _, s := range p.report.sights {
-			bad = bad || s.dead || s.silent >= c.silent
+		for b, s := range p.report.sights {
+			known := b == c.self || c.peers[b] != nil
+			bad = bad || known && (s.dead || s.silent >= c.silent)
 		}
 		if bad {
 			out = append(out, id)

@@ -531,3 +531,64 @@ func TestSilenceNeverDeposesAHeardLeader(t *testing.T) {
 		}
 	})
 }
+
+func TestABrokerThatJoins(t *testing.T) {
+	s := newSim(3)
+	s.run(time.Second)
+	s.ids = append(s.ids, 4)
+	for _, id := range ids(1, 2, 3) {
+		require.Empty(t, s.cores[id].setPeers(s.now, s.ids))
+	}
+	require.False(t, s.cores[1].alive(s.now, 4))
+	for range 2 * int(testSilent/simStep) {
+		require.Less(t, s.cores[1].silence(s.now, s.cores[1].peers[4]), testSilent, "nobody could hear it yet")
+		require.Empty(t, s.cores[1].troubled(s.now))
+		s.run(simStep)
+	}
+	s.run(2 * testInterval) // until the others have said so
+	require.Equal(t, Unknown, s.cores[1].peers[4].state)
+	_, ok := s.cores[1].deposed(s.now, 4, ids(1, 2, 4))
+	require.True(t, ok, "what did not come in all that time is silent for 1 and 2")
+	_, ok = s.cores[1].deposed(s.now, 2, ids(1, 2, 4))
+	require.False(t, ok, "2 hears 1")
+	s.boot(4, 1)
+	s.run(200 * time.Millisecond)
+	for _, id := range s.ids {
+		require.True(t, s.cores[id].hearsMajority(s.now, ids(1, 2, 4)))
+		require.True(t, s.cores[id].alive(s.now, 4))
+		require.Empty(t, s.cores[id].troubled(s.now))
+	}
+}
+
+func TestABrokerThatIsForgotten(t *testing.T) {
+	s := newSim(4)
+	s.run(time.Second)
+	before := *s.cores[1].peers[2]
+	require.Equal(t, ids(3, 4), s.cores[1].setPeers(s.now, ids(1, 2, 2)))
+	require.Equal(t, before, *s.cores[1].peers[2], "beliefs of those that stay, stay")
+	require.Equal(t, ids(2), s.cores[1].ids)
+	require.Nil(t, s.cores[1].up(s.now, 4, bootOf(4, 1)))
+	require.Nil(t, s.cores[1].down(s.now, 4, bootOf(4, 1), "refused"))
+	s.cores[4] = nil
+	s.run(time.Second)
+	require.Empty(t, s.cores[1].troubled(s.now), "that others do not hear 4 is nothing to 1")
+	require.False(t, s.cores[1].candidate(s.now, 4))
+	require.False(t, s.cores[1].hearsMajority(s.now, ids(1, 3, 4)))
+	_, ok := s.cores[1].deposed(s.now, 4, ids(1, 2, 4))
+	require.False(t, ok, "of 4 nothing is believed")
+	require.False(t, s.cores[1].incarnationGone(s.now, 4, bootOf(4, 1)))
+
+	// 1 does not watch 3, but 2 says that it hears it: 2 is not deaf. Nor does it matter to 2 that 1 hears less.
+	_, ok = s.cores[1].deposed(s.now, 2, ids(2, 3, 4))
+	require.False(t, ok)
+	cause, ok := s.cores[2].deposed(s.now, 1, ids(1, 3, 4))
+	require.True(t, ok, "1 hears neither 3 nor 4")
+	require.Equal(t, causeDeafness, cause)
+
+	many := make([]protocol.BrokerID, 0, MaxPeers+10)
+	for i := range protocol.BrokerID(MaxPeers + 10) {
+		many = append(many, i+1)
+	}
+	s.cores[1].setPeers(s.now, many)
+	require.Len(t, s.cores[1].ids, MaxPeers)
+}

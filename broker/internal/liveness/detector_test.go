@@ -337,3 +337,63 @@ func TestTakeoverAfterADeathIsFastAndBalanced(t *testing.T) {
 		}
 	})
 }
+
+func TestPeersChangeWhileDetectorsRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(3)
+		cfg := h.config(1)
+		cfg.Peers = ids(2)
+		reg := cfg.Registerer.(*prometheus.Registry)
+		ds := []*Detector{New(cfg), New(h.config(2)), New(h.config(3))}
+		for _, d := range ds {
+			d.Start(context.Background())
+		}
+		time.Sleep(time.Second)
+		require.False(t, ds[0].Alive(3))
+		require.Equal(t, 1, peersIn(t, reg))
+		ds[0].SetPeers(ids(1, 2, 3))
+		time.Sleep(100 * time.Millisecond)
+		require.True(t, ds[0].Alive(3) && ds[0].Alive(2))
+		require.Len(t, ds[0].Views(), 2)
+		require.Equal(t, 2, peersIn(t, reg))
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				for range 50 {
+					ds[0].SetPeers(ids(2))
+					ds[0].Broadcast([]byte("x"))
+					ds[0].SetPeers(ids(2, 3))
+					time.Sleep(time.Millisecond)
+				}
+			})
+		}
+		all.Wait()
+		ds[0].PeerDown(3, bootOf(3, 1), "refused") // its event is under way when it is forgotten
+		ds[0].SetPeers(ids(2))
+		time.Sleep(100 * time.Millisecond)
+		require.Equal(t, 1, peersIn(t, reg))
+		require.True(t, ds[0].Alive(2), "it was never forgotten")
+		require.True(t, ds[1].Alive(1))
+		for _, d := range ds {
+			d.Close()
+		}
+	})
+}
+
+// peersIn counts the brokers that the metrics name.
+func peersIn(t *testing.T, reg *prometheus.Registry) int {
+	t.Helper()
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	peers := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			for _, l := range m.Label {
+				if l.GetName() == "peer" {
+					peers[l.GetValue()] = true
+				}
+			}
+		}
+	}
+	return len(peers)
+}

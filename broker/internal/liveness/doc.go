@@ -28,6 +28,12 @@
 //	      anew, and gets SilentAfter for the handshake before silence counts. At most once for each time that it was heard,
 //	      so that 2 SilentAfter bound the time until a silence is found.
 //
+//	Inv10 a broker that joins while this one runs is not silent before 2 SilentAfter; of one that is no longer watched
+//	      nothing is believed, and nothing that was believed of it deposes anybody.
+//
+// Who is watched changes with SetPeers. Replicas may name brokers that are not watched, here or at the one who reports:
+// they are not heard there, never more than that.
+//
 // The judgement (core, planner) is pure: values and a now parameter in, values out. Detector and Takeover are
 // shells around it; all their methods may be called from any goroutine. Bounds: MaxPeers brokers, MaxPayload
 // bytes per broadcast, maxEvents changes waiting for the log (more are counted and dropped).

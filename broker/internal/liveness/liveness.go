@@ -69,7 +69,7 @@ type View struct {
 type Config struct {
 	Self         protocol.BrokerID
 	BootID       [16]byte
-	Peers        []protocol.BrokerID // all other brokers, at most MaxPeers; Self is ignored
+	Peers        []protocol.BrokerID // those to watch at first, see SetPeers
 	Port         Port
 	PingInterval time.Duration // default DefaultPingInterval
 	SilentAfter  time.Duration // default DefaultSilentAfter; at least 4 PingIntervals
@@ -176,10 +176,10 @@ func (d *Detector) pingLoop(ctx context.Context) {
 			poke(d.changed)
 		}
 		d.mu.Lock()
-		m := d.core.next(time.Now())
+		m, ids := d.core.next(time.Now()), d.core.ids
 		d.mu.Unlock()
 		buf = m.append(buf[:0])
-		for _, id := range d.core.ids {
+		for _, id := range ids {
 			if d.cfg.Port.Send(id, buf) {
 				d.met.sent.Inc()
 			}
@@ -220,11 +220,33 @@ func (d *Detector) notify(ev event) {
 	if v.State != Alive || v.StalledDisk {
 		level = slog.LevelWarn
 	}
-	d.met.changes.WithLabelValues(peerLabel(v.Broker), v.State.String()).Inc()
+	d.count(v)
 	d.cfg.Log.Log(context.Background(), level, "broker is believed "+v.State.String(), "peer", uint64(v.Broker),
 		"was", ev.was.String(), "reason", ev.reason, "stalled_disk", v.StalledDisk, "boot", bootHead(v.BootID))
 	if d.cfg.OnChange != nil {
 		d.cfg.OnChange(v)
+	}
+}
+
+// count counts a change, unless its broker is watched no more: its series has ended.
+func (d *Detector) count(v View) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.core.peers[v.Broker] != nil {
+		d.met.changes.WithLabelValues(peerLabel(v.Broker), v.State.String()).Inc()
+	}
+}
+
+// SetPeers says which brokers to watch from now on, at most MaxPeers, more are left out; Self is ignored. It never
+// blocks. Of those that stay all beliefs stay. One that is new is Unknown until it is heard, and its silence counts
+// only after 2 SilentAfter. One that is left out is forgotten: whoever asks about it is told that it is not heard, and
+// nobody that it died. Call it before raftnet hears of the same brokers, else the first handshake is not taken in, but
+// the first ping is.
+func (d *Detector) SetPeers(ids []protocol.BrokerID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range d.core.setPeers(time.Now(), ids) {
+		d.met.changes.DeletePartialMatch(prometheus.Labels{"peer": peerLabel(id)})
 	}
 }
 
@@ -328,7 +350,8 @@ func (d *Detector) Roomy(b protocol.BrokerID) bool {
 }
 
 // Deposed reports whether leadership may be taken from leader in a shard with these replicas (brokers, leader
-// included), for one of the causes of the package comment. It is false for Self.
+// included), for one of the causes of the package comment. It is false for Self and for a leader that is not watched. A
+// replica that is not watched is one that is not heard and says nothing.
 func (d *Detector) Deposed(leader protocol.BrokerID, replicas []protocol.BrokerID) bool {
 	_, ok := d.deposed(leader, replicas)
 	return ok
@@ -356,7 +379,10 @@ func (d *Detector) Broadcast(payload []byte) {
 	}
 	b := make([]byte, 0, len(payload)+1)
 	b = append(append(b, framePayload), payload...)
-	for _, id := range d.core.ids {
+	d.mu.Lock()
+	ids := d.core.ids
+	d.mu.Unlock()
+	for _, id := range ids {
 		d.cfg.Port.Send(id, b)
 	}
 }

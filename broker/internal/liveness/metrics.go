@@ -23,21 +23,8 @@ func newMetrics(reg prometheus.Registerer, d *Detector) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: "trunkline_liveness_" + name, Help: help})
 	}
-	for _, id := range d.core.ids {
-		labels := prometheus.Labels{"peer": peerLabel(id)}
-		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "trunkline_liveness_peer_state", ConstLabels: labels,
-			Help: "What this broker believes of a peer: 0 unknown, 1 alive, 2 suspect, 3 dead.",
-		}, func() float64 { return float64(d.view(id).State) })
-		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "trunkline_liveness_peer_silence_seconds", ConstLabels: labels,
-			Help: "Time since a peer was last heard; -1 if never.",
-		}, func() float64 {
-			if v := d.view(id); !v.Heard.IsZero() {
-				return time.Since(v.Heard).Seconds()
-			}
-			return -1
-		})
+	if reg != nil {
+		reg.MustRegister(newPeerGauges(d))
 	}
 	return &metrics{
 		sent:      counter("pings_sent_total", "Pings handed to the network."),
@@ -51,8 +38,38 @@ func newMetrics(reg prometheus.Registerer, d *Detector) *metrics {
 	}
 }
 
-func (d *Detector) view(b protocol.BrokerID) View {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.core.peers[b].view()
+// peerGauges are read from what is believed of whoever is watched when they are asked for.
+type peerGauges struct {
+	d              *Detector
+	state, silence *prometheus.Desc
+}
+
+func newPeerGauges(d *Detector) peerGauges {
+	labels := []string{"peer"}
+	return peerGauges{
+		d: d,
+		state: prometheus.NewDesc("trunkline_liveness_peer_state",
+			"What this broker believes of a peer: 0 unknown, 1 alive, 2 suspect, 3 dead.", labels, nil),
+		silence: prometheus.NewDesc("trunkline_liveness_peer_silence_seconds",
+			"Time since a peer was last heard; -1 if never.", labels, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (g peerGauges) Describe(ch chan<- *prometheus.Desc) {
+	ch <- g.state
+	ch <- g.silence
+}
+
+// Collect implements prometheus.Collector.
+func (g peerGauges) Collect(ch chan<- prometheus.Metric) {
+	for _, v := range g.d.Views() {
+		silence := -1.0
+		if !v.Heard.IsZero() {
+			silence = time.Since(v.Heard).Seconds()
+		}
+		peer := peerLabel(v.Broker)
+		ch <- prometheus.MustNewConstMetric(g.state, prometheus.GaugeValue, float64(v.State), peer)
+		ch <- prometheus.MustNewConstMetric(g.silence, prometheus.GaugeValue, silence, peer)
+	}
 }

@@ -50,7 +50,7 @@ func newCluster(t testing.TB) *cluster {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		c.addrs[id], c.sockets[id] = l.Addr().String(), l
-		c.replicas = append(c.replicas, raftnode.Replica{Broker: id, ReplicaID: uint64(id), Addr: l.Addr().String()})
+		c.replicas = append(c.replicas, raftnode.Replica{Broker: id, ReplicaID: uint64(id)})
 	}
 	t.Cleanup(func() {
 		for id := range c.addrs {
@@ -76,7 +76,7 @@ func (c *cluster) start(id protocol.BrokerID) *testBroker {
 	require.NoError(t, err)
 	delete(c.sockets, id)
 	node, err := raftnode.Open(raftnode.Config{
-		ClusterID: 9, Self: id, Dir: filepath.Join(c.dir, fmt.Sprint("raft", id)), Net: network, Addr: c.addrs[id],
+		ClusterID: 9, Self: id, Dir: filepath.Join(c.dir, fmt.Sprint("raft", id)), Net: network,
 	})
 	require.NoError(t, err)
 	m := fsm.New(fsm.Config{FS: storefs.OS, Dir: filepath.Join(c.dir, fmt.Sprint("data", id)), Partition: testTP})

@@ -91,11 +91,20 @@ func (n *Network) admit(raw net.Conn, conn *tls.Conn, h hello, began time.Time) 
 		n.refuse(conn, answer, r, h)
 		return
 	}
-	if h.kind == kindProbe {
+	switch h.kind {
+	case kindProbe:
 		_ = writeHello(conn, answer)
 		return
+	case kindJoin:
+		n.admitJoin(conn, h, answer)
+		return
 	}
-	p := n.peers[h.Broker]
+	p := n.peer(h.Broker)
+	if p == nil { // since it was checked
+		n.refuse(conn, answer, n.unknown(h.Broker), h)
+		return
+	}
+	defer context.AfterFunc(p.ctx, func() { _ = raw.Close() })()
 	// A snapshot's reader may be busy with its disk, so the end of its connection is no timely sign of anything; that of a
 	// fetch is no sign at all.
 	counts := h.kind != kindSnapshot && h.kind != kindFetch
@@ -132,13 +141,13 @@ func (n *Network) check(h hello, conn *tls.Conn) *Reject {
 	case h.version != helloVersion:
 		return &Reject{RejectVersion,
 			fmt.Sprintf("handshake version %d is not spoken by broker %d", h.version, n.cfg.Self)}
-	case h.kind < kindRaft || h.kind > kindFetch || h.lane >= lanes:
+	case h.kind < kindRaft || h.kind > kindJoin || h.lane >= lanes:
 		return &Reject{RejectVersion,
 			fmt.Sprintf("connection of kind %d/%d is not known to broker %d", h.kind, h.lane, n.cfg.Self)}
 	case h.ClusterID == n.cfg.ClusterID && h.meant != 0 && h.meant != n.cfg.Self:
 		return &Reject{RejectWrongBroker, fmt.Sprintf("this is broker %d, not broker %d", n.cfg.Self, h.meant)}
 	}
-	return n.judge(h.PeerHello, 0, conn.ConnectionState().PeerCertificates[0])
+	return n.judge(h.PeerHello, h.kind, 0, conn.ConnectionState().PeerCertificates[0])
 }
 
 func (n *Network) waitStarted() *Reject {
@@ -156,7 +165,7 @@ func (n *Network) waitStarted() *Reject {
 func (n *Network) refuse(conn *tls.Conn, answer hello, r *Reject, h hello) {
 	answer.code, answer.reason = r.Code, r.Reason
 	n.met.rejects.WithLabelValues(r.Code.String()).Inc()
-	if !r.Code.Retryable() {
+	if r.Code != RejectBusy {
 		n.log.warnOnce(h.Addr, "inbound handshake refused", "peer", uint64(h.Broker), "addr", h.Addr,
 			"code", r.Code.String(), "reason", r.Reason)
 	}
@@ -279,8 +288,8 @@ var wireTypes = map[pb.MessageType]bool{
 
 // clean removes what would make Dragonboat panic (Inv3).
 func (n *Network) clean(batch *pb.MessageBatch, p *peer) {
-	if batch.SourceAddress != p.addr {
-		batch.SourceAddress = "" // Dragonboat panics if a replica's address changes
+	if batch.SourceAddress != Target(p.id) {
+		batch.SourceAddress = "" // Dragonboat panics if a replica's target changes
 	}
 	kept := batch.Requests[:0]
 	for _, m := range batch.Requests {

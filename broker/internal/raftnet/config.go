@@ -1,9 +1,9 @@
 package raftnet
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 
@@ -52,15 +52,15 @@ type Config struct {
 	// Listen is the TCP address to bind; Listener, if set, is used instead and owned by the Network.
 	Listen   string
 	Listener net.Listener
-	// Addr is the Raft address by which the peers know this broker; "" means the bound address.
+	// Addr is where the peers reach this broker; "" means the bound address. It only stands in handshakes, for people.
 	Addr string
-	// Peers holds the Raft address of every broker of the cluster, exactly as Dragonboat is given it as target. Its
-	// own entry is ignored.
+	// Peers is the first book, see SetPeers.
 	Peers map[protocol.BrokerID]string
 	TLS   TLSSource
-	// CheckPeer may refuse a peer after its handshake message was read. It is called from many goroutines, from New on.
+	// CheckPeer may refuse a broker, peer or not, after its handshake message was read and its certificate was found to be
+	// its own. It is called from many goroutines, from New on.
 	CheckPeer func(PeerHello) *Reject
-	// OnRejected is told when a peer refuses us for a reason that trying again does not cure.
+	// OnRejected is told when a peer refuses us for a reason that trying again does not cure, see RejectCode.Retryable.
 	OnRejected func(protocol.BrokerID, Reject)
 	// OnPeerDown is told when the incarnation boot of a broker is known to be gone: all its connections closed and a
 	// redial refused, or a new incarnation was met. boot is zero if the broker was never met. OnPeerUp is told
@@ -73,6 +73,11 @@ type Config struct {
 	// OnFetch answers what a peer asks with Fetch, with at most MaxFetchBytes. It is called from many goroutines, from
 	// Start on, may read from a disk and must not keep the request. nil: nothing is answered.
 	OnFetch func(from protocol.BrokerID, request []byte) []byte
+
+	// OnJoin answers what a broker asks with Join, with at most MaxJoinAnswer bytes; it must obey ctx, and JoinTimeout
+	// bounds it. The broker may be no peer: cluster, certificate and CheckPeer are all that was checked. It is called from
+	// several goroutines, from Start on, and must not keep the request. nil: every join is refused.
+	OnJoin func(ctx context.Context, from PeerHello, request []byte) []byte
 
 	// HoldFrom is the first shard whose commit notices may wait, see holder: of such shards nobody reads a follower.
 	// 0 means that none may.
@@ -97,10 +102,8 @@ func (c *Config) validate() error {
 	case c.Listener == nil && c.Listen == "":
 		return errors.New("raftnet: config: neither Listen nor Listener")
 	}
-	for id, addr := range c.Peers {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("raftnet: config: address of broker %d: %w", id, err)
-		}
+	if err := checkBook(c.Peers); err != nil {
+		return err
 	}
 	if c.SnapshotBytesPerSecond <= 0 {
 		c.SnapshotBytesPerSecond = DefaultSnapshotBytesPerSecond
@@ -130,16 +133,19 @@ type RejectCode uint16
 const (
 	RejectVersion        RejectCode = 1 // the handshake version is not spoken here
 	RejectForeignCluster RejectCode = 2 // the cluster ID differs
-	RejectUnknownBroker  RejectCode = 3 // the broker is not one of the configured peers
+	RejectUnknownBroker  RejectCode = 3 // the broker is not in the book of peers, or not yet
 	RejectWrongBroker    RejectCode = 4 // the connection reached another broker than it was meant for
 	RejectCertificate    RejectCode = 5 // the certificate was issued to another broker
 	RejectWipedDirectory RejectCode = 6 // the data directory is not the one the broker registered with
 	RejectBusy           RejectCode = 7 // not now: starting, or the previous incarnation is not yet gone
 	RejectOther          RejectCode = 8 // refused by CheckPeer for a reason of its own
+	RejectRetired        RejectCode = 9 // the broker was taken out of the cluster for good; said by CheckPeer
 )
 
-// Retryable reports whether trying again without any change can help.
-func (c RejectCode) Retryable() bool { return c == RejectBusy }
+// Retryable reports whether trying again without any change can help. RejectUnknownBroker is retryable however long it
+// lasts: who has just joined is told so by every peer that has not read the metadata since, and one that is cut off from
+// it must not stop the newcomer. Who was retired is told RejectRetired.
+func (c RejectCode) Retryable() bool { return c == RejectBusy || c == RejectUnknownBroker }
 
 // String returns a short name for logs and metrics.
 func (c RejectCode) String() string {
@@ -158,6 +164,8 @@ func (c RejectCode) String() string {
 		return "wiped_directory"
 	case RejectBusy:
 		return "busy"
+	case RejectRetired:
+		return "retired"
 	}
 	return "other"
 }

@@ -57,11 +57,12 @@ func (n *Network) dial(ctx context.Context, addr string, meant protocol.BrokerID
 	if !n.track(raw) {
 		return dialled{}, net.ErrClosed
 	}
+	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
 	conn := tls.Client(raw, tlsConfig)
 	h, err := n.shake(ctx, conn, meant, k, l)
 	if err != nil {
 		n.drop(raw)
-		return dialled{hello: h}, err
+		return dialled{hello: h}, errors.Join(err, ctx.Err()) // which may have closed it
 	}
 	return dialled{conn: &trackedConn{Conn: conn, n: n, raw: raw}, hello: h}, nil
 }
@@ -94,16 +95,16 @@ func (n *Network) shake(
 		return h.PeerHello, &Reject{h.code, h.reason}
 	}
 	if k != kindProbe {
-		if r := n.judge(h.PeerHello, meant, conn.ConnectionState().PeerCertificates[0]); r != nil {
+		if r := n.judge(h.PeerHello, k, meant, conn.ConnectionState().PeerCertificates[0]); r != nil {
 			return h.PeerHello, refusal{r}
 		}
 	}
 	return h.PeerHello, conn.SetDeadline(time.Time{})
 }
 
-// judge decides whether this broker talks to the peer that says it is h (Inv2). meant is whom we dialled, 0 if it
-// dialled us.
-func (n *Network) judge(h PeerHello, meant protocol.BrokerID, cert *x509.Certificate) *Reject {
+// judge decides whether this broker talks to the peer that says it is h over a connection of kind k (Inv2). meant is
+// whom we dialled, 0 if it dialled us or we do not know. That h is no peer is only said to who is neither forged nor retired.
+func (n *Network) judge(h PeerHello, k kind, meant protocol.BrokerID, cert *x509.Certificate) *Reject {
 	switch {
 	case h.ClusterID != n.cfg.ClusterID:
 		return &Reject{RejectForeignCluster, fmt.Sprintf("broker %d belongs to cluster %016x, this broker (%d) to %016x",
@@ -113,17 +114,23 @@ func (n *Network) judge(h PeerHello, meant protocol.BrokerID, cert *x509.Certifi
 	case h.Broker == n.cfg.Self:
 		return &Reject{RejectWrongBroker, fmt.Sprintf("broker ID %d is this broker's own: two brokers use one ID, or an"+
 			" address is wrong", h.Broker)}
-	case n.peers[h.Broker] == nil:
-		return &Reject{RejectUnknownBroker,
-			fmt.Sprintf("broker %d is not a member known to broker %d", h.Broker, n.cfg.Self)}
 	}
 	if err := pki.CheckBroker(cert, h.Broker); err != nil {
 		return &Reject{RejectCertificate, err.Error()}
 	}
 	if n.cfg.CheckPeer != nil {
-		return n.cfg.CheckPeer(h)
+		if r := n.cfg.CheckPeer(h); r != nil {
+			return r
+		}
+	}
+	if k != kindJoin && n.peer(h.Broker) == nil {
+		return n.unknown(h.Broker)
 	}
 	return nil
+}
+
+func (n *Network) unknown(b protocol.BrokerID) *Reject {
+	return &Reject{RejectUnknownBroker, fmt.Sprintf("broker %d is not a member known to broker %d", b, n.cfg.Self)}
 }
 
 // Probe asks the broker at addr who it is and whether it would accept us. It may be called before Start. Exactly one

@@ -114,7 +114,7 @@ func (c *cluster) startRaft(id protocol.BrokerID, life byte, shards []uint64) *r
 	b.takeover = liveness.NewTakeover(liveness.TakeoverConfig{Detector: b.det, Shards: b, Log: cfg.Log})
 	dir := filepath.Join(c.dir, "nh", string('0'+byte(id)))
 	b.nh, err = dragonboat.NewNodeHost(config.NodeHostConfig{
-		NodeHostDir: dir, RTTMillisecond: 100, RaftAddress: c.addrs[id], DeploymentID: testCluster, RaftEventListener: b,
+		NodeHostDir: dir, RTTMillisecond: 100, RaftAddress: Target(id), DeploymentID: testCluster, RaftEventListener: b,
 		Expert: config.ExpertConfig{
 			TransportFactory: b.net.Factory(), LogDBFactory: tan.Factory, LogDB: config.GetTinyMemLogDBConfig(),
 			Engine: config.EngineConfig{ExecShards: 2, CommitShards: 2, ApplyShards: 2, SnapshotShards: 2, CloseShards: 2},
@@ -124,8 +124,8 @@ func (c *cluster) startRaft(id protocol.BrokerID, life byte, shards []uint64) *r
 	for _, shard := range shards {
 		members := map[uint64]dragonboat.Target{}
 		if !b.nh.HasNodeInfo(shard, uint64(id)) {
-			for p, addr := range c.addrs {
-				members[uint64(p)] = addr
+			for p := range c.addrs {
+				members[uint64(p)] = Target(p)
 			}
 		}
 		err := b.nh.StartReplica(members, false, func(uint64, uint64) sm.IStateMachine { return &counterSM{} }, config.Config{

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/trunkline/trunkline/protocol"
@@ -21,18 +22,20 @@ const (
 	fetchTimeout = 10 * time.Second
 )
 
-// ErrUnknownPeer says that a broker is not configured as a peer.
+// ErrUnknownPeer says that a broker is not in the book of peers.
 var ErrUnknownPeer = errors.New("raftnet: not a peer")
 
 // Fetch asks a broker's Config.OnFetch and returns what it answers, over a connection of its own. It takes at most
 // fetchTimeout; an error means that there is no answer.
 func (n *Network) Fetch(ctx context.Context, to protocol.BrokerID, request []byte) ([]byte, error) {
-	p := n.peers[to]
+	p := n.peer(to)
 	if p == nil {
 		return nil, fmt.Errorf("%w: broker %d", ErrUnknownPeer, to)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
+	ctx, done := p.during(ctx)
+	defer done()
 	answer, err := n.fetch(ctx, p, request)
 	if err != nil {
 		return nil, fmt.Errorf("raftnet: fetch from broker %d: %w", to, err)
@@ -45,7 +48,7 @@ func (n *Network) fetch(ctx context.Context, p *peer, request []byte) ([]byte, e
 		return nil, fmt.Errorf("request of %d bytes, limit %d", len(request), maxFetchRequest)
 	}
 	began := time.Now()
-	d, err := n.dial(ctx, p.addr, p.id, kindFetch, 0)
+	d, err := n.dial(ctx, p.address(), p.id, kindFetch, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -53,18 +56,24 @@ func (n *Network) fetch(ctx context.Context, p *peer, request []byte) ([]byte, e
 	if !p.meet(d.hello.BootID, true, began, false) {
 		return nil, errStale
 	}
-	stop := context.AfterFunc(ctx, func() { _ = d.conn.Close() })
+	return exchange(ctx, d.conn, frameFetch, request, frameFetched, MaxFetchBytes)
+}
+
+// exchange sends a request in a frame of type ask, and returns the one answer, of type want and at most limit bytes. The
+// end of ctx closes the connection.
+func exchange(ctx context.Context, conn net.Conn, ask byte, request []byte, want byte, limit int) ([]byte, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	b := make([]byte, frameHeader, frameHeader+len(request))
-	putHeader(b, frameFetch, len(request))
-	if _, err := d.conn.Write(append(b, request...)); err != nil {
+	putHeader(b, ask, len(request))
+	if _, err := conn.Write(append(b, request...)); err != nil {
 		return nil, errors.Join(err, ctx.Err())
 	}
-	typ, answer, err := newFrameReader(d.conn, MaxFetchBytes).next()
+	typ, answer, err := newFrameReader(conn, limit).next()
 	if err != nil {
 		return nil, errors.Join(err, ctx.Err())
 	}
-	if typ != frameFetched {
+	if typ != want {
 		return nil, fmt.Errorf("unexpected frame of type %d", typ)
 	}
 	return answer, nil

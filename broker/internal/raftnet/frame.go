@@ -20,6 +20,8 @@ const (
 	frameEchoReply = 6 // the same u64 back
 	frameFetch     = 7 // opaque, dialer to listener
 	frameFetched   = 8 // the answer to it, opaque
+	frameJoin      = 9 // opaque, dialer to listener
+	frameJoined    = 10
 )
 
 const (

@@ -18,6 +18,7 @@ const (
 	kindLiveness kind = 3
 	kindProbe    kind = 4
 	kindFetch    kind = 5
+	kindJoin     kind = 6
 )
 
 const kindFetchName = "fetch" // in metrics
@@ -36,7 +37,7 @@ func (l lane) String() string { return [...]string{"urgent", "bulk", "liveness"}
 
 const (
 	helloMagic   = 0x54524b52 // "TRKR"
-	helloVersion = 1
+	helloVersion = 2
 	helloFixed   = 4 + 2 + 1 + 1 + 2 + 2 + 8 + 8 + 8 + 16 + 16 + 1
 	maxReason    = 512
 	maxAddr      = 255

@@ -129,7 +129,7 @@ func (c *cluster) start(cfg Config) *testBroker {
 	c.t.Cleanup(func() { require.NoError(c.t, n.Close()) })
 	b.Network = n
 	n.Liveness().Receive(func(from protocol.BrokerID, p []byte) { b.payloads <- fmt.Sprintf("%d:%s", from, p) })
-	nh := config.NodeHostConfig{RaftAddress: c.addrs[cfg.Self], DeploymentID: testCluster}
+	nh := config.NodeHostConfig{RaftAddress: Target(cfg.Self), DeploymentID: testCluster}
 	b.tr = n.Factory().Create(nh, b.handle, b.chunk)
 	require.NoError(c.t, b.tr.Start())
 	return b
@@ -171,7 +171,7 @@ func (c *cluster) startAll() []*testBroker {
 // waitLinks waits until all links of b are up.
 func (c *cluster) waitLinks(b *testBroker) {
 	c.t.Helper()
-	for _, p := range b.peers {
+	for _, p := range *b.book.Load() {
 		for _, l := range p.links {
 			eventually(c.t, l.up.Load)
 		}

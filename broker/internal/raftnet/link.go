@@ -14,9 +14,11 @@ import (
 
 // Waits between dials.
 const (
-	redialMin   = 20 * time.Millisecond
-	redialMax   = 500 * time.Millisecond
-	redialFatal = 2 * time.Second // after a refusal that trying again does not cure
+	redialMin = 20 * time.Millisecond
+	redialMax = 500 * time.Millisecond
+	// redialFatal is for a refusal that trying again does not cure, or not soon: a peer that does not know this broker yet
+	// dials it as soon as it does, and its connection kicks the links here.
+	redialFatal = 2 * time.Second
 	// A peer that vanished during the handshake is asked again at once, up to vanishTries times: its listener is
 	// about to be gone, and the refused dial is what tells its death.
 	vanishWait  = time.Millisecond
@@ -27,7 +29,7 @@ const (
 	shortLife = 50 * time.Millisecond
 )
 
-// link keeps one connection to a peer open, for as long as the Network runs, and sends what its queue holds.
+// link keeps one connection to a peer open, until the peer's context ends, and sends what its queue holds.
 type link struct {
 	p     *peer
 	kind  kind
@@ -59,15 +61,16 @@ func (l *link) kickNow() {
 // run dials, serves and dials again. It is the one goroutine that knows about waiting; nothing waits for it.
 func (l *link) run(ctx context.Context) {
 	n := l.p.n
+	defer l.queue.purge(true)
 	for ctx.Err() == nil {
-		began := time.Now()
-		d, err := n.dial(ctx, l.p.addr, l.p.id, l.kind, l.lane)
+		began, addr := time.Now(), l.p.address()
+		d, err := n.dial(ctx, addr, l.p.id, l.kind, l.lane)
 		if err == nil && !l.p.meet(d.hello.BootID, true, began, true) {
 			_ = d.conn.Close()
 			err = errStale
 		}
 		if err != nil {
-			l.failed(ctx, err)
+			l.failed(ctx, addr, err)
 			continue
 		}
 		n.met.dials.WithLabelValues(label(l.p.id), "ok").Inc()
@@ -102,7 +105,7 @@ func (l *link) disconnected(boot [16]byte, err error) {
 }
 
 // failed draws the conclusions from a dial that did not succeed, and waits for the next.
-func (l *link) failed(ctx context.Context, err error) {
+func (l *link) failed(ctx context.Context, addr string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -115,15 +118,17 @@ func (l *link) failed(ctx context.Context, err error) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		result = "refused"
 		l.vanished = 0
-		l.p.dialRefused()
+		l.p.dialRefused(addr)
 	case errors.As(err, &refused):
 		result = "unwanted"
 		lo, hi = redialFatal/2, redialFatal
 	case errors.As(err, &reject):
 		result = "rejected"
 		hi = 2 * redialMin
-		if !reject.Code.Retryable() {
+		if reject.Code != RejectBusy {
 			lo, hi = redialFatal/2, redialFatal
+		}
+		if !reject.Code.Retryable() {
 			l.tellRejected(*reject)
 		}
 	case vanished(err) && l.vanished < vanishTries:
@@ -174,7 +179,7 @@ func (l *link) say(what string, err error) {
 		return
 	}
 	l.said = text
-	l.p.n.log.warn("link: "+what, "peer", uint64(l.p.id), "addr", l.p.addr, "lane", l.lane.String(), "err", text)
+	l.p.n.log.warn("link: "+what, "peer", uint64(l.p.id), "addr", l.p.address(), "lane", l.lane.String(), "err", text)
 }
 
 // wait waits between lo and hi, or until kicked.
@@ -200,6 +205,7 @@ func (l *link) wait(ctx context.Context, lo, hi time.Duration) {
 // serve writes what the queue holds until the connection ends. The reader is what notices the peer's end: it closes
 // the connection and thereby wakes the writer.
 func (l *link) serve(ctx context.Context, conn net.Conn) error {
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // also wakes a writer that is stuck
 	var readErr error
 	ended := make(chan struct{})
 	l.p.n.wg.Go(func() {

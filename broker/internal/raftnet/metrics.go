@@ -36,21 +36,48 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
-// watch registers the gauges of a peer.
-func (m *metrics) watch(reg prometheus.Registerer, p *peer) {
-	f := promauto.With(reg)
-	for _, l := range p.links {
-		labels := prometheus.Labels{"peer": label(p.id), "lane": l.lane.String()}
-		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "trunkline_raftnet_queue_bytes", Help: "Bytes waiting for a link.", ConstLabels: labels,
-		}, func() float64 { return float64(l.queue.size()) })
-		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "trunkline_raftnet_connected", Help: "1 if a link is connected.", ConstLabels: labels,
-		}, func() float64 {
+// forget ends the series of a peer.
+func (m *metrics) forget(b protocol.BrokerID) {
+	of := prometheus.Labels{"peer": label(b)}
+	for _, v := range []*prometheus.MetricVec{
+		m.sent.MetricVec, m.received.MetricVec, m.dropped.MetricVec, m.dials.MetricVec, m.downs.MetricVec, m.rtt.MetricVec,
+	} {
+		v.DeletePartialMatch(of)
+	}
+}
+
+// linkGauges are read from the links of whoever is a peer when they are asked for.
+type linkGauges struct {
+	n                 *Network
+	queued, connected *prometheus.Desc
+}
+
+func newLinkGauges(n *Network) linkGauges {
+	labels := []string{"peer", "lane"}
+	return linkGauges{
+		n:         n,
+		queued:    prometheus.NewDesc("trunkline_raftnet_queue_bytes", "Bytes waiting for a link.", labels, nil),
+		connected: prometheus.NewDesc("trunkline_raftnet_connected", "1 if a link is connected.", labels, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (g linkGauges) Describe(ch chan<- *prometheus.Desc) {
+	ch <- g.queued
+	ch <- g.connected
+}
+
+// Collect implements prometheus.Collector.
+func (g linkGauges) Collect(ch chan<- prometheus.Metric) {
+	for id, p := range *g.n.book.Load() {
+		for _, l := range p.links {
+			up := 0.0
 			if l.up.Load() {
-				return 1
+				up = 1
 			}
-			return 0
-		})
+			peer, lane := label(id), l.lane.String()
+			ch <- prometheus.MustNewConstMetric(g.queued, prometheus.GaugeValue, float64(l.queue.size()), peer, lane)
+			ch <- prometheus.MustNewConstMetric(g.connected, prometheus.GaugeValue, up, peer, lane)
+		}
 	}
 }

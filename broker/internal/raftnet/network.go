@@ -17,13 +17,15 @@ import (
 type Network struct {
 	cfg      Config
 	listener net.Listener
-	peers    map[protocol.BrokerID]*peer // never changes after New
-	byAddr   map[string]*peer            // never changes after New
+	book     atomic.Pointer[map[protocol.BrokerID]*peer] // replaced as a whole, by SetPeers
+	booking  sync.Mutex                                  // one SetPeers at a time
 	port     *Port
 	met      *metrics
 	log      *logger
 	throttle *rate.Limiter // of all outgoing snapshots
 	started  time.Time     // the clock of echoes
+
+	joins chan struct{} // a token for each inbound join
 
 	transport atomic.Pointer[transport]
 	begun     chan struct{} // closed by Start
@@ -34,9 +36,10 @@ type Network struct {
 	wg     sync.WaitGroup
 	end    sync.Once
 
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{} // all sockets but the listener
-	closed bool
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{} // all sockets but the listener; guarded by mu
+	running bool                  // since Start; guarded by mu
+	closed  bool                  // guarded by mu
 }
 
 // New binds the listener and answers probes; everything else waits for Start.
@@ -56,20 +59,18 @@ func New(cfg Config) (*Network, error) {
 	}
 	n := &Network{
 		cfg: cfg, listener: listener, started: time.Now(),
-		peers: make(map[protocol.BrokerID]*peer), byAddr: make(map[string]*peer),
 		met: newMetrics(cfg.Registerer), log: newLogger(cfg.Log),
 		throttle: rate.NewLimiter(rate.Limit(cfg.SnapshotBytesPerSecond), max(snapshotPiece, cfg.SnapshotBytesPerSecond/20)),
-		begun:    make(chan struct{}), conns: make(map[net.Conn]struct{}),
+		begun:    make(chan struct{}), joins: make(chan struct{}, maxJoins), conns: make(map[net.Conn]struct{}),
 	}
 	n.port = &Port{n: n}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	for id, addr := range cfg.Peers {
-		if id == cfg.Self {
-			continue
-		}
-		p := newPeer(n, id, addr)
-		n.peers[id], n.byAddr[addr] = p, p
-		n.met.watch(cfg.Registerer, p)
+	n.book.Store(&map[protocol.BrokerID]*peer{})
+	if err := n.SetPeers(cfg.Peers); err != nil { // validated above
+		return nil, err
+	}
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(newLinkGauges(n))
 	}
 	n.wg.Go(func() { n.log.run(n.ctx) })
 	n.wg.Go(n.acceptLoop)
@@ -79,17 +80,11 @@ func New(cfg Config) (*Network, error) {
 // Start begins to dial the peers and to serve them. It is idempotent. Dragonboat calls it too, through the Factory.
 func (n *Network) Start() {
 	n.begin.Do(func() {
-		n.mu.Lock() // against a Close that would wait while goroutines begin
-		defer n.mu.Unlock()
-		if n.closed {
-			return
-		}
+		n.mu.Lock()
+		n.running = true
+		n.mu.Unlock()
 		close(n.begun)
-		for _, p := range n.peers {
-			for _, l := range p.links {
-				n.wg.Go(func() { l.run(n.ctx) })
-			}
-		}
+		n.launch()
 	})
 }
 

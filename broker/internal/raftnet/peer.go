@@ -1,6 +1,7 @@
 package raftnet
 
 import (
+	"context"
 	"net"
 	"sync"
 	"time"
@@ -12,11 +13,17 @@ import (
 type peer struct {
 	n     *Network
 	id    protocol.BrokerID
-	addr  string
 	links [lanes]*link
 
-	mu   sync.Mutex // guards the fields below; hooks are called under it, so that they come in order (Inv5)
-	boot [16]byte   // the incarnation last met; zero if none
+	ctx      context.Context // ends when the peer is removed; all that is its own ends with it
+	cancel   context.CancelFunc
+	launched bool           // its links run; guarded by n.mu
+	running  sync.WaitGroup // its links
+
+	mu      sync.Mutex // guards the fields below; hooks are called under it, so that they come in order (Inv5)
+	addr    string
+	removed bool     // from the book: no hook is told of it any more
+	boot    [16]byte // the incarnation last met; zero if none
 	// met is when the dial or accept began that met boot: an answer to an earlier dial is stale.
 	met     time.Time
 	live    int  // open Raft and liveness connections with boot, in both directions
@@ -35,6 +42,7 @@ type inboundKey struct {
 
 func newPeer(n *Network, id protocol.BrokerID, addr string) *peer {
 	p := &peer{n: n, id: id, addr: addr, inbound: make(map[inboundKey]net.Conn)}
+	p.ctx, p.cancel = context.WithCancel(n.ctx)
 	p.links[laneUrgent] = newLink(p, kindRaft, laneUrgent, urgentQueueBytes)
 	p.links[laneBulk] = newLink(p, kindRaft, laneBulk, n.cfg.QueueBytes)
 	p.links[laneLiveness] = newLink(p, kindLiveness, laneLiveness, livenessQueueBytes)
@@ -46,6 +54,9 @@ func newPeer(n *Network, id protocol.BrokerID, addr string) *peer {
 func (p *peer) meet(boot [16]byte, dialled bool, began time.Time, counts bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.removed {
+		return false
+	}
 	if p.boot == boot && p.down && !dialled {
 		return false // its last words; if it lives after all, our own dial will tell
 	}
@@ -82,7 +93,7 @@ func (p *peer) lost(boot [16]byte) {
 	if boot == p.boot {
 		p.live--
 		p.judgeLocked()
-		if !p.down && p.n.cfg.OnPeerLost != nil {
+		if !p.down && !p.removed && p.n.cfg.OnPeerLost != nil {
 			p.n.cfg.OnPeerLost(p.id, boot)
 		}
 	}
@@ -90,17 +101,19 @@ func (p *peer) lost(boot [16]byte) {
 	p.kick()
 }
 
-// dialRefused takes in that nobody listens at the peer's address.
-func (p *peer) dialRefused() {
+// dialRefused takes in that nobody listens at addr, which says something only if it is still the peer's.
+func (p *peer) dialRefused(addr string) {
 	p.mu.Lock()
-	p.refused = true
-	p.judgeLocked()
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	if addr == p.addr {
+		p.refused = true
+		p.judgeLocked()
+	}
 }
 
 // judgeLocked draws the conclusion of Inv4.
 func (p *peer) judgeLocked() {
-	if !p.refused || p.live > 0 || p.down {
+	if !p.refused || p.live > 0 || p.down || p.removed {
 		return
 	}
 	cause := "connections closed and redial refused"
@@ -131,7 +144,7 @@ func (p *peer) setUpLocked() {
 func (p *peer) current(boot [16]byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.boot == boot && !p.down
+	return p.boot == boot && !p.down && !p.removed
 }
 
 // kick makes links that wait for their next dial dial now.

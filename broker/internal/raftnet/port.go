@@ -14,7 +14,7 @@ func (n *Network) Liveness() *Port { return n.port }
 // Send queues payload for a broker and reports whether it was queued: false if not connected, the queue is full or
 // payload is longer than MaxLivenessBytes. It never blocks and does not keep payload.
 func (p *Port) Send(to protocol.BrokerID, payload []byte) bool {
-	peer := p.n.peers[to]
+	peer := p.n.peer(to)
 	if peer == nil || len(payload) > MaxLivenessBytes {
 		return false
 	}

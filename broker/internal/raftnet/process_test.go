@@ -46,7 +46,7 @@ func runHelper(text string) {
 	n.Start()
 	for range time.Tick(time.Millisecond) {
 		up := true
-		for _, p := range n.peers {
+		for _, p := range *n.book.Load() {
 			for _, l := range p.links {
 				up = up && l.up.Load()
 			}
@@ -117,7 +117,7 @@ func TestAStoppedProcessIsNoDeath(t *testing.T) {
 		_ = s.(*net.TCPConn).Close()
 	}
 	one.Network.mu.Unlock()
-	eventually(t, func() bool { return !one.peers[2].links[laneLiveness].up.Load() })
+	eventually(t, func() bool { return !one.peer(2).links[laneLiveness].up.Load() })
 	require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
 	c.waitLinks(one)
 	one.quiet(t)

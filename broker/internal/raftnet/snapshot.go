@@ -24,30 +24,31 @@ type snapshotConn struct {
 	p    *peer
 	d    dialled
 	r    *frameReader
-	ctx  context.Context // of the transport: ends the wait for the throttle
-	stop func() bool
+	ctx  context.Context // of the transport and of the peer: ends the wait for the throttle
+	done func()
 }
 
 var _ raftio.ISnapshotConnection = (*snapshotConn)(nil)
 
 func (n *Network) dialSnapshot(ctx context.Context, p *peer) (*snapshotConn, error) {
 	began := time.Now()
-	d, err := n.dial(ctx, p.addr, p.id, kindSnapshot, 0)
+	ctx, done := p.during(ctx)
+	d, err := n.dial(ctx, p.address(), p.id, kindSnapshot, 0)
+	if err == nil && !p.meet(d.hello.BootID, true, began, false) {
+		_ = d.conn.Close()
+		err = errStale
+	}
 	if err != nil {
+		done()
 		return nil, fmt.Errorf("raftnet: snapshot connection to broker %d: %w", p.id, err)
 	}
-	if !p.meet(d.hello.BootID, true, began, false) {
-		_ = d.conn.Close()
-		return nil, fmt.Errorf("raftnet: snapshot connection to broker %d: %w", p.id, errStale)
-	}
-	s := &snapshotConn{n: n, p: p, d: d, r: newFrameReader(d.conn, 64), ctx: ctx}
-	s.stop = context.AfterFunc(ctx, func() { _ = d.conn.Close() })
-	return s, nil
+	context.AfterFunc(ctx, func() { _ = d.conn.Close() })
+	return &snapshotConn{n: n, p: p, d: d, r: newFrameReader(d.conn, 64), ctx: ctx, done: done}, nil
 }
 
 // Close ends the stream. Every chunk that SendChunk returned nil for was taken over by the receiver.
 func (s *snapshotConn) Close() {
-	s.stop()
+	s.done() // closes it, too
 	_ = s.d.conn.Close()
 }
 

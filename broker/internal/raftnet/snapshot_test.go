@@ -14,7 +14,7 @@ func TestSnapshotChunksComeInOrderAndThrottled(t *testing.T) {
 	cfg := c.config(1, 1)
 	cfg.SnapshotBytesPerSecond = 8 << 20
 	one, two := c.start(cfg), c.start(c.config(2, 1))
-	conn, err := one.tr.GetSnapshotConnection(context.Background(), c.addrs[2])
+	conn, err := one.tr.GetSnapshotConnection(context.Background(), Target(2))
 	require.NoError(t, err)
 	defer conn.Close()
 	began := time.Now()
@@ -42,7 +42,7 @@ func TestARefusedChunkAndADeadReceiverEndTheStream(t *testing.T) {
 	bs[1].mu.Lock()
 	bs[1].onChunk = func(ch pb.Chunk) bool { return ch.ChunkId < 2 }
 	bs[1].mu.Unlock()
-	conn, err := bs[0].tr.GetSnapshotConnection(context.Background(), c.addrs[2])
+	conn, err := bs[0].tr.GetSnapshotConnection(context.Background(), Target(2))
 	require.NoError(t, err)
 	for i := range uint64(2) {
 		require.NoError(t, conn.SendChunk(pb.Chunk{ChunkId: i}))
@@ -50,12 +50,12 @@ func TestARefusedChunkAndADeadReceiverEndTheStream(t *testing.T) {
 	require.ErrorContains(t, conn.SendChunk(pb.Chunk{ChunkId: 2}), "refused")
 	conn.Close()
 
-	conn, err = bs[0].tr.GetSnapshotConnection(context.Background(), c.addrs[2])
+	conn, err = bs[0].tr.GetSnapshotConnection(context.Background(), Target(2))
 	require.NoError(t, err)
 	require.NoError(t, bs[1].Close())
 	require.Error(t, conn.SendChunk(pb.Chunk{ChunkId: 0}))
 	conn.Close()
-	_, err = bs[0].tr.GetSnapshotConnection(context.Background(), c.addrs[2])
+	_, err = bs[0].tr.GetSnapshotConnection(context.Background(), Target(2))
 	require.Error(t, err)
 }
 
@@ -67,7 +67,7 @@ func TestASnapshotStreamEndsWithItsContext(t *testing.T) {
 	bs[1].onChunk = func(pb.Chunk) bool { close(stuck); <-release; return true }
 	bs[1].mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
-	conn, err := bs[0].tr.GetSnapshotConnection(ctx, c.addrs[2])
+	conn, err := bs[0].tr.GetSnapshotConnection(ctx, Target(2))
 	require.NoError(t, err)
 	go func() { <-stuck; cancel() }()
 	require.Error(t, conn.SendChunk(pb.Chunk{}))
@@ -78,10 +78,10 @@ func TestASnapshotStreamEndsWithItsContext(t *testing.T) {
 func TestSnapshotStreamsOfOnePeerAreBounded(t *testing.T) {
 	c := newCluster(t, 2)
 	bs := c.startAll()
-	p := bs[1].peers[1]
+	p := bs[1].peer(1)
 	p.mu.Lock()
 	p.snapshots = maxSnapshotsPerPeer
 	p.mu.Unlock()
-	_, err := bs[0].tr.GetSnapshotConnection(context.Background(), c.addrs[2])
+	_, err := bs[0].tr.GetSnapshotConnection(context.Background(), Target(2))
 	require.ErrorContains(t, err, "too many")
 }

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
 	pb "github.com/lni/dragonboat/v4/raftpb"
+
+	"github.com/trunkline/trunkline/protocol"
 )
+
+// noPeer stands for the peer and its lane in the count of what was dropped because its target is not in the book.
+const noPeer = "none"
 
 // Factory is for config.NodeHostConfig.Expert.TransportFactory.
 func (n *Network) Factory() config.TransportFactory { return factory{n} }
@@ -21,9 +25,10 @@ func (f factory) Create(nh config.NodeHostConfig, h raftio.MessageHandler, c raf
 	return &transport{n: f.n, deployment: nh.GetDeploymentID(), handler: h, chunks: c}
 }
 
-func (f factory) Validate(addr string) bool {
-	host, port, err := net.SplitHostPort(addr)
-	return err == nil && host != "" && port != ""
+// Validate accepts the names of brokers, see Target, and nothing else.
+func (f factory) Validate(target string) bool {
+	_, ok := ParseTarget(target)
+	return ok
 }
 
 // transport is the Network as one NodeHost sees it. It gets messages between its Start and its Close.
@@ -103,22 +108,23 @@ func (n *Network) Deliver(batch pb.MessageBatch) {
 	t.messages(batch)
 }
 
-// GetConnection returns at once: the links to a peer are there whether it is reachable or not. Messages to an
-// address that is no peer's are dropped.
+// GetConnection returns at once: the links to a peer are there whether it is reachable or not. The connection outlives
+// its target's place in the book: what is sent while the target is no peer is dropped.
 func (t *transport) GetConnection(_ context.Context, target string) (raftio.IConnection, error) {
-	p := t.n.byAddr[target]
-	if p == nil {
-		t.n.log.warn("messages to an unknown address are dropped", "addr", target)
-	}
-	c := &connection{n: t.n, p: p}
-	c.notices = newHolder(t.n.cfg.HoldFrom, func(b pb.MessageBatch) { c.send(c.p.links[laneBulk], b.Requests, b) })
+	id, _ := ParseTarget(target)
+	c := &connection{n: t.n, to: id}
+	c.notices = newHolder(t.n.cfg.HoldFrom, func(b pb.MessageBatch) {
+		if p := c.n.peer(c.to); p != nil {
+			c.send(p.links[laneBulk], b.Requests, b)
+		}
+	})
 	return c, nil
 }
 
 // connection is what Dragonboat sends batches through. One goroutine uses it.
 type connection struct {
 	n       *Network
-	p       *peer // nil: unknown
+	to      protocol.BrokerID
 	notices *holder
 	urgent  []pb.Message
 	bulk    []pb.Message
@@ -130,7 +136,10 @@ func (c *connection) Close() { c.notices.close() }
 // SendMessageBatch queues the batch, heartbeats, votes and answers apart from entries; commit notices may be held back
 // for a moment. It never blocks and never fails (Inv1).
 func (c *connection) SendMessageBatch(batch pb.MessageBatch) error {
-	if c.p == nil {
+	p := c.n.peer(c.to)
+	if p == nil {
+		c.n.log.warnOnce(Target(c.to), "messages to a broker that is no peer are dropped", "peer", uint64(c.to))
+		c.dropped(nil, batch)
 		return nil
 	}
 	c.urgent, c.bulk = c.urgent[:0], c.bulk[:0]
@@ -143,8 +152,8 @@ func (c *connection) SendMessageBatch(batch pb.MessageBatch) error {
 			c.urgent = append(c.urgent, *m)
 		}
 	}
-	c.send(c.p.links[laneUrgent], c.urgent, batch)
-	c.send(c.p.links[laneBulk], c.bulk, batch)
+	c.send(p.links[laneUrgent], c.urgent, batch)
+	c.send(p.links[laneBulk], c.bulk, batch)
 	clear(c.urgent) // entries are not kept alive
 	clear(c.bulk)
 	return nil
@@ -161,14 +170,14 @@ func (c *connection) send(l *link, msgs []pb.Message, batch pb.MessageBatch) {
 	}
 	size := batch.Size()
 	if size > maxRaftFrame {
-		c.n.log.warn("message batch is too long, dropped", "peer", uint64(c.p.id), "bytes", size)
+		c.n.log.warn("message batch is too long, dropped", "peer", uint64(c.to), "bytes", size)
 		c.dropped(l, batch)
 		return
 	}
 	b := getBuffer(frameHeader + size)
 	k, err := batch.MarshalTo(b[frameHeader:])
 	if err != nil {
-		c.n.log.warn("message batch cannot be encoded, dropped", "peer", uint64(c.p.id), "err", err.Error())
+		c.n.log.warn("message batch cannot be encoded, dropped", "peer", uint64(c.to), "err", err.Error())
 		putBuffer(b)
 		c.dropped(l, batch)
 		return
@@ -191,9 +200,13 @@ func idle(msgs []pb.Message) bool {
 }
 
 // dropped counts, and tells the leaders among the senders that their follower was unreachable: without that they
-// would go on streaming entries to it, each to be dropped again.
+// would go on streaming entries to it, each to be dropped again. l is nil if the target is no peer.
 func (c *connection) dropped(l *link, batch pb.MessageBatch) {
-	c.n.met.dropped.WithLabelValues(label(c.p.id), l.lane.String()).Add(float64(len(batch.Requests)))
+	peer, lane := noPeer, noPeer
+	if l != nil {
+		peer, lane = label(c.to), l.lane.String()
+	}
+	c.n.met.dropped.WithLabelValues(peer, lane).Add(float64(len(batch.Requests)))
 	told := make(map[[2]uint64]bool)
 	var tell []pb.Message
 	for _, m := range batch.Requests {
@@ -210,9 +223,10 @@ func (c *connection) dropped(l *link, batch pb.MessageBatch) {
 // GetSnapshotConnection dials a connection for one stream of chunks. Errors are honest here: a stream that cannot
 // go on must end.
 func (t *transport) GetSnapshotConnection(ctx context.Context, target string) (raftio.ISnapshotConnection, error) {
-	p := t.n.byAddr[target]
+	id, _ := ParseTarget(target)
+	p := t.n.peer(id)
 	if p == nil {
-		return nil, fmt.Errorf("raftnet: %s is no peer's address", target)
+		return nil, fmt.Errorf("%w: %s", ErrUnknownPeer, target)
 	}
 	return t.n.dialSnapshot(ctx, p)
 }

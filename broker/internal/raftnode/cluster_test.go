@@ -64,7 +64,7 @@ func newCluster(t *testing.T) *cluster {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		c.addrs[id], c.sockets[id] = l.Addr().String(), l
-		c.replicas = append(c.replicas, Replica{Broker: id, ReplicaID: uint64(id), Addr: l.Addr().String()})
+		c.replicas = append(c.replicas, Replica{Broker: id, ReplicaID: uint64(id)})
 	}
 	t.Cleanup(func() {
 		for id := range c.brokers {
@@ -99,7 +99,7 @@ func (c *cluster) open(id protocol.BrokerID) *testBroker {
 	delete(c.sockets, id)
 	node, err := Open(Config{
 		ClusterID: testCluster, Self: id, Dir: filepath.Join(c.dir, fmt.Sprint("raft", id)), Net: network,
-		Addr: c.addrs[id], Log: log, Registerer: prometheus.NewRegistry(),
+		Log: log, Registerer: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)
 	b := &testBroker{id: id, net: network, node: node, news: make(chan struct{})}

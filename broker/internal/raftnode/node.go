@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/trunkline/trunkline/broker/internal/journal"
+	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -51,7 +52,6 @@ var (
 type Network interface {
 	Factory() config.TransportFactory
 	Deliver(pb.MessageBatch)
-	Addr() string
 }
 
 // Config says how a node runs. The zero value of an optional field is its default.
@@ -61,9 +61,6 @@ type Config struct {
 	Dir       string            // everything the node stores is below
 	Net       Network
 
-	// Addr is the address at which other brokers reach this one. It is part of the shards' membership and must stay
-	// the same over the life of Dir. Default: Net.Addr().
-	Addr string
 	// Tick is Raft's clock, at least a millisecond. An election times out after ElectionTicks to twice as many; a leader
 	// sends heartbeats every HeartbeatTicks. Defaults: 500 ms, 5, 2. They are only the backstop of package liveness, and every
 	// tick and heartbeat of every shard costs CPU, idle or not.
@@ -82,9 +79,6 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.Addr == "" && c.Net != nil {
-		c.Addr = c.Net.Addr()
-	}
 	if c.Tick == 0 {
 		c.Tick = 500 * time.Millisecond
 	}
@@ -158,7 +152,6 @@ type shard struct {
 	id       uint64
 	self     uint64                       // own replica ID
 	brokers  map[uint64]protocol.BrokerID // of each replica
-	addrs    map[uint64]string            // of each replica
 	session  *client.Session
 	onLeader func(Leadership)
 }
@@ -220,7 +213,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		DeploymentID:        n.cfg.ClusterID,
 		NodeHostDir:         n.cfg.Dir,
 		RTTMillisecond:      uint64(n.cfg.Tick.Milliseconds()),
-		RaftAddress:         n.cfg.Addr,
+		RaftAddress:         raftnet.Target(n.cfg.Self),
 		RaftEventListener:   n.inbox,
 		MaxSendQueueSize:    queueBytesMax,
 		MaxReceiveQueueSize: queueBytesMax,

@@ -224,12 +224,12 @@ func TestHostnameChanges(t *testing.T) {
 	c.kill(1)
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, flagFile), []byte("short"), 0o644))
-	_, err = Open(Config{ClusterID: 1, Self: 1, Dir: dir, Net: b.net, Addr: c.addrs[1]})
+	_, err = Open(Config{ClusterID: 1, Self: 1, Dir: dir, Net: b.net})
 	require.ErrorContains(t, err, "damaged")
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	good := func() Config { return Config{Self: 1, Dir: t.TempDir(), Net: fakeNet{}, Addr: "127.0.0.1:1"} }
+	good := func() Config { return Config{Self: 1, Dir: t.TempDir(), Net: fakeNet{}} }
 	for name, spoil := range map[string]func(*Config){
 		"broker":   func(c *Config) { c.Self = 0 },
 		"dir":      func(c *Config) { c.Dir = "" },
@@ -246,8 +246,6 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 type fakeNet struct{ Network }
-
-func (fakeNet) Addr() string { return "127.0.0.1:1" }
 
 func TestInboxCoalesces(t *testing.T) {
 	b := newInbox()

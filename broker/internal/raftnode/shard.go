@@ -11,6 +11,7 @@ import (
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/statemachine"
 
+	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -25,11 +26,10 @@ const (
 // removeTimeout bounds RemoveData when its context has no deadline: the state machine must be closed first.
 const removeTimeout = 30 * time.Second
 
-// Replica is one member of a shard: the broker it runs on, its ID in the shard and that broker's raft address.
+// Replica is one member of a shard: the broker it runs on and its ID in the shard.
 type Replica struct {
 	Broker    protocol.BrokerID
 	ReplicaID uint64
-	Addr      string
 }
 
 // StartPartition starts the local replica self of a shard. The first start bootstraps it with replicas, which must be
@@ -83,13 +83,13 @@ func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leader
 		id:       cfg.ShardID,
 		self:     cfg.ReplicaID,
 		brokers:  make(map[uint64]protocol.BrokerID, len(replicas)),
-		addrs:    make(map[uint64]string, len(replicas)),
 		session:  n.nh.GetNoOPSession(cfg.ShardID),
 		onLeader: onLeader,
 	}
+	members := make(map[uint64]string, len(replicas))
 	for _, r := range replicas {
 		s.brokers[r.ReplicaID] = r.Broker
-		s.addrs[r.ReplicaID] = r.Addr
+		members[r.ReplicaID] = raftnet.Target(r.Broker)
 	}
 	if s.brokers[s.self] != n.cfg.Self {
 		return fmt.Errorf("raftnode: start shard %d: replica %d is not one of broker %d: %w",
@@ -107,7 +107,6 @@ func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leader
 			err = fmt.Errorf("raftnode: start shard %d: %w", s.id, err)
 		}
 	}()
-	members := s.addrs
 	if n.nh.HasNodeInfo(s.id, s.self) { // it panics when the disk fails
 		members = nil
 	}

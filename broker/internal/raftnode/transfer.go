@@ -12,6 +12,7 @@ import (
 	"github.com/lni/dragonboat/v4/raftio"
 	pb "github.com/lni/dragonboat/v4/raftpb"
 
+	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -70,7 +71,7 @@ func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h 
 	m := pb.Message{Type: pb.TimeoutNow, ShardID: id, From: s.self, To: replica, Term: l.Term}
 	err := n.follow(ctx, watched{id, replica}, h)
 	if err == nil {
-		err = n.press(ctx, m, s.addrs[replica])
+		err = n.press(ctx, m, to)
 	}
 	if err != nil {
 		return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, err)
@@ -112,14 +113,14 @@ func (n *Node) requestTransfer(id, replica uint64) error {
 }
 
 // press sends m until the term it bears is over.
-func (n *Node) press(ctx context.Context, m pb.Message, addr string) error {
+func (n *Node) press(ctx context.Context, m pb.Message, to protocol.BrokerID) error {
 	ctx, cancel := context.WithTimeout(ctx, transferWindow)
 	defer cancel()
 	look := time.NewTicker(transferLook)
 	defer look.Stop()
 	for i := 0; ; i++ {
 		if i%int(transferEvery/transferLook) == 0 {
-			if err := n.send(ctx, m, addr); err != nil {
+			if err := n.send(ctx, m, to); err != nil {
 				return err
 			}
 		}
@@ -135,18 +136,18 @@ func (n *Node) press(ctx context.Context, m pb.Message, addr string) error {
 }
 
 // send gives one message to the transport, which does not block.
-func (n *Node) send(ctx context.Context, m pb.Message, addr string) error {
+func (n *Node) send(ctx context.Context, m pb.Message, to protocol.BrokerID) error {
 	if !n.gate.enter() {
 		return ErrStopped
 	}
 	defer n.gate.leave()
-	conn, err := n.tap.transport.GetConnection(ctx, addr)
+	conn, err := n.tap.transport.GetConnection(ctx, raftnet.Target(to))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	return conn.SendMessageBatch(pb.MessageBatch{
-		Requests: []pb.Message{m}, DeploymentId: n.cfg.ClusterID, SourceAddress: n.cfg.Addr,
+		Requests: []pb.Message{m}, DeploymentId: n.cfg.ClusterID, SourceAddress: raftnet.Target(n.cfg.Self),
 		BinVer: raftio.TransportBinVersion,
 	})
 }

@@ -63,7 +63,7 @@ func newCluster(t *testing.T, a, b config.LogDBFactory) *cluster {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		c.addrs[id], c.sockets[id] = l.Addr().String(), l
-		c.replicas = append(c.replicas, raftnode.Replica{Broker: id, ReplicaID: uint64(id), Addr: l.Addr().String()})
+		c.replicas = append(c.replicas, raftnode.Replica{Broker: id, ReplicaID: uint64(id)})
 	}
 	t.Cleanup(func() {
 		for id := range c.addrs {
@@ -89,7 +89,7 @@ func (c *cluster) start(id protocol.BrokerID) *broker {
 	require.NoError(t, err)
 	delete(c.sockets, id)
 	node, err := raftnode.Open(raftnode.Config{
-		ClusterID: 5, Self: id, Dir: filepath.Join(c.dir, fmt.Sprint("raft", id)), Net: network, Addr: c.addrs[id], LogDB: c.logDB,
+		ClusterID: 5, Self: id, Dir: filepath.Join(c.dir, fmt.Sprint("raft", id)), Net: network, LogDB: c.logDB,
 	})
 	require.NoError(t, err)
 	b := &broker{id: id, net: network, node: node}
