@@ -194,19 +194,27 @@ func (c *cluster) kill(id protocol.BrokerID) {
 // elect makes a broker the leader, whoever was it before, and begins an epoch.
 func (c *cluster) elect(b *testBroker) (Leadership, protocol.Epoch) {
 	begun := time.Now()
-	var l Leadership
-	for l = (Leadership{}); !l.Self; l, _ = b.node.Leader(testShard) {
+	for {
+		l, _ := b.node.Leader(testShard)
 		require.Less(c.t, time.Since(begun), soon)
-		b.node.Campaign(testShard)
-		select {
-		case <-time.After(campaignWindow):
-		case <-b.newsOf():
+		if !l.Self {
+			b.node.Campaign(testShard)
+			select {
+			case <-time.After(campaignWindow):
+			case <-b.newsOf():
+			}
+			continue
 		}
+		c.t.Logf("broker %d leads term %d after %v", b.id, l.Term, time.Since(begun).Round(time.Millisecond))
+		r, err := b.node.ProposeWait(c.context(), testShard, fsm.EpochBegin(l.Term, b.id, 1, time.Now().UnixMilli()))
+		require.NoError(c.t, err)
+		if r.Outcome == Dropped { // it was told to begin the next term while it won this one, see Node.repeats
+			continue
+		}
+		require.Equal(c.t, Committed, r.Outcome)
+		require.Equal(c.t, fsm.ValueOK, r.Value)
+		return l, fsm.ParseEpoch(r.Data)
 	}
-	c.t.Logf("broker %d leads term %d after %v", b.id, l.Term, time.Since(begun).Round(time.Millisecond))
-	r := c.propose(b, fsm.EpochBegin(l.Term, b.id, 1, time.Now().UnixMilli()))
-	require.Equal(c.t, fsm.ValueOK, r.Value)
-	return l, fsm.ParseEpoch(r.Data)
 }
 
 func (b *testBroker) newsOf() <-chan struct{} {

@@ -38,11 +38,25 @@ func (b *inbox) LeaderUpdated(e raftio.LeaderInfo) {
 		if e.LeaderID != raftio.NoLeader {
 			b.last[e.ShardID] = e.LeaderID
 		}
-		if !b.isNews[e.ShardID] {
-			b.isNews[e.ShardID] = true
-			b.news = append(b.news, e.ShardID)
+		b.announce(e.ShardID)
+	})
+}
+
+// renew makes news of a shard's leadership again if replica leads: what is known of it is new.
+func (b *inbox) renew(id, replica uint64) {
+	b.put(func() {
+		if e, ok := b.events[id]; ok && e.LeaderID == replica {
+			b.announce(id)
 		}
 	})
+}
+
+// announce makes a shard's newest leadership news. Called with mu held.
+func (b *inbox) announce(id uint64) {
+	if !b.isNews[id] {
+		b.isNews[id] = true
+		b.news = append(b.news, id)
+	}
 }
 
 // NodeDeleted implements raftio.ISystemEventListener: the local replica applied its own removal.

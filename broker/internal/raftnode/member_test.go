@@ -300,9 +300,12 @@ func TestChangesAreRefused(t *testing.T) {
 	require.Greater(t, next.ConfigChangeID, m.ConfigChangeID)
 	require.Equal(t, map[uint64]protocol.BrokerID{r.ReplicaID: 3}, next.Learners)
 	require.ErrorIs(t, leader.node.Promote(c.context(), testShard, r, m.ConfigChangeID), ErrChanged, "stale")
-	require.NoError(t, leader.node.RemoveReplica(c.context(), testShard, r.ReplicaID, next.ConfigChangeID))
-	next = c.membership(leader)
-	require.ErrorIs(t, leader.node.AddLearner(c.context(), testShard, r, next.ConfigChangeID), ErrChanged, "was removed")
+	for _, replica := range []uint64{r.ReplicaID, joined(3, 3)} { // a learner, and one that never was
+		require.NoError(t, leader.node.RemoveReplica(c.context(), testShard, replica, next.ConfigChangeID))
+		next = c.membership(leader)
+		r := Replica{Broker: 3, ReplicaID: replica}
+		require.ErrorIs(t, leader.node.AddLearner(c.context(), testShard, r, next.ConfigChangeID), ErrChanged, "removed")
+	}
 
 	c.kill(follower.id) // no majority
 	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -311,7 +314,7 @@ func TestChangesAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrUndecided)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	_, err = leader.node.Membership(short, testShard)
-	require.Error(t, err)
+	require.ErrorIs(t, err, ErrUndecided)
 	_, err = leader.node.Membership(t.Context(), 99)
 	require.ErrorIs(t, err, ErrStopped)
 }

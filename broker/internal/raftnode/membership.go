@@ -32,7 +32,8 @@ type Membership struct {
 }
 
 // Membership returns the members of a shard, with all changes that were committed before the call. It works on any replica
-// while there is a leader that a majority of the voters hears, and fails with ErrUndecided or ErrNotReady while there is none.
+// while there is a leader that a majority of the voters hears, and fails with ErrUndecided or ErrNotReady while there is none. It
+// ends with ctx, which must leave it one of Raft's ticks or more, at the latest after Config.ProposalTimeout.
 func (n *Node) Membership(ctx context.Context, id uint64) (Membership, error) {
 	if !n.gate.enter() {
 		return Membership{}, ErrStopped
@@ -92,7 +93,8 @@ func (n *Node) Promote(ctx context.Context, id uint64, r Replica, decidedOn uint
 	})
 }
 
-// RemoveReplica removes a voter or learner from a shard led here, see AddLearner. The local replica is refused with ErrSelf.
+// RemoveReplica removes a voter or learner from a shard led here, see AddLearner. A replica that is no member yet is kept from
+// ever being one. The local replica is refused with ErrSelf.
 func (n *Node) RemoveReplica(ctx context.Context, id, replica, decidedOn uint64) error {
 	what := fmt.Sprintf("remove replica %d", replica)
 	if s, ok := n.shard(id); ok && s.self == replica {
@@ -156,7 +158,9 @@ func changeError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, dragonboat.ErrRejected):
 		return ErrChanged
-	case errors.Is(err, dragonboat.ErrTimeout), errors.Is(err, dragonboat.ErrCanceled), errors.Is(err, ErrUndecided):
+	case errors.Is(err, dragonboat.ErrTimeout), errors.Is(err, dragonboat.ErrTimeoutTooSmall),
+		errors.Is(err, dragonboat.ErrInvalidDeadline), // it is over
+		errors.Is(err, dragonboat.ErrCanceled), errors.Is(err, ErrUndecided):
 		return errors.Join(ErrUndecided, ctx.Err())
 	}
 	return refusal(err)

@@ -262,7 +262,11 @@ func TestInboxCoalesces(t *testing.T) {
 	b.LeaderUpdated(raftio.LeaderInfo{ShardID: 20, Term: 4})
 	b.forget(20)
 	require.Empty(t, b.take(), "nobody is told of a stopped shard")
-	b.LeaderUpdated(raftio.LeaderInfo{ShardID: 20, Term: 5})
+	b.LeaderUpdated(raftio.LeaderInfo{ShardID: 20, Term: 5, LeaderID: 3})
+	require.Len(t, b.take(), 1)
+	b.renew(20, 2)
+	require.Empty(t, b.take(), "another replica leads")
+	b.renew(20, 3)
 	require.Len(t, b.take(), 1)
 }
 

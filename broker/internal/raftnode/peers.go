@@ -12,8 +12,8 @@ import (
 
 // peers is what is known of the replicas of one shard: the broker that each is on, and what each told the local replica while
 // that led. Replicas come from the start of the local one and from the messages of the others, whose sender raftnet vouches for.
-// Nothing else is needed when the members change: a replica ID stands for one broker for ever, and the first message of a
-// replica passes here before Raft sees it, so a leader is never known before its broker.
+// Nothing else is needed when the members change: a replica ID stands for one broker for ever, and the messages of a replica
+// pass here before Raft sees them. A leader whose message came just before the shard was started is told again with its next.
 //
 // Memory: one small struct for each replica that the shard had while it ran here, until it stops here; Raft's own list of removed
 // replicas grows as fast. Safe for concurrent use.
@@ -72,22 +72,22 @@ func (p *peers) other(self uint64) uint64 {
 	return self
 }
 
-// hear notes what a message says of its sender. source is the target of the broker that sent it, empty if raftnet does not
-// vouch for it.
-func (p *peers) hear(m *pb.Message, source string, now time.Time) {
+// hear notes what a message says of its sender, and reports whether that is a new one. source is the target of the broker that
+// sent it, empty if raftnet does not vouch for it.
+func (p *peers) hear(m *pb.Message, source string, now time.Time) (learned bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	from := p.of[m.From]
 	if from == nil {
 		broker, ok := raftnet.ParseTarget(source)
 		if !ok {
-			return
+			return false
 		}
-		from = &peer{broker: broker}
+		from, learned = &peer{broker: broker}, true
 		p.of[m.From] = from
 	}
 	if m.Type != pb.ReplicateResp && m.Type != pb.HeartbeatResp || m.Term < from.term {
-		return
+		return learned
 	}
 	if m.Term > from.term {
 		from.term, from.match = m.Term, 0 // what it had before may have been cut off
@@ -96,6 +96,7 @@ func (p *peers) hear(m *pb.Message, source string, now time.Time) {
 	if m.Type == pb.ReplicateResp && !m.Reject {
 		from.match = max(from.match, m.LogIndex)
 	}
+	return learned
 }
 
 // progress returns what a replica answered the leader of a term.
@@ -121,7 +122,9 @@ func (n *Node) hear(batch *pb.MessageBatch) {
 		if now.IsZero() {
 			now = time.Now()
 		}
-		s.peers.hear(m, batch.SourceAddress, now)
+		if s.peers.hear(m, batch.SourceAddress, now) {
+			n.inbox.renew(m.ShardID, m.From)
+		}
 	}
 }
 
