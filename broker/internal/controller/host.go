@@ -118,10 +118,13 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	}
 	r := &raftReplica{p: p, node: h.node}
 	r.configure(s.config)
-	err = h.node.StartPartition(s.shard, s.replica, s.replicas, machine, func(l raftnode.Leadership) {
-		onLeader(l)
-		p.Leadership(l)
-	})
+	err = h.node.StartPartition(raftnode.Start{
+		Shard: s.shard, Replica: s.replica, Replicas: s.replicas,
+		OnLeader: func(l raftnode.Leadership) {
+			onLeader(l)
+			p.Leadership(l)
+		},
+	}, machine)
 	if err != nil {
 		p.Close()
 		return nil, err
@@ -130,11 +133,22 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 }
 
 func (h *raftHost) stored() []uint64 {
-	return slices.DeleteFunc(h.node.Stored(), func(s uint64) bool { return s < raftnode.FirstPartitionShard })
+	var shards []uint64
+	for _, r := range h.node.Stored() {
+		if r.Shard >= raftnode.FirstPartitionShard {
+			shards = append(shards, r.Shard)
+		}
+	}
+	return shards
 }
 
 func (h *raftHost) removeData(ctx context.Context, shard uint64) error {
-	return h.node.RemoveData(ctx, shard)
+	for _, r := range h.node.Stored() {
+		if r.Shard == shard {
+			return h.node.RemoveData(ctx, shard, r.Replica)
+		}
+	}
+	return nil
 }
 
 func (h *raftHost) leader(shard uint64) (raftnode.Leadership, bool) { return h.node.Leader(shard) }

@@ -131,7 +131,9 @@ func (c *cluster) start(id protocol.BrokerID, has remains) *life {
 	c.mu.Lock()
 	c.lives[id] = l
 	c.mu.Unlock()
-	require.NoError(c.t, l.node.StartPartition(shard, uint64(id), replicas(), machine{l.m, l}, l.p.Leadership))
+	require.NoError(c.t, l.node.StartPartition(raftnode.Start{
+		Shard: shard, Replica: uint64(id), Replicas: replicas(), OnLeader: l.p.Leadership,
+	}, machine{l.m, l}))
 	return l
 }
 

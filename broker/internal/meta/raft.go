@@ -23,7 +23,7 @@ func NewRaftNode(n *raftnode.Node) *RaftNode { return &RaftNode{node: n} }
 
 // Start starts the local replica of the metadata shard with m as its state machine.
 func (r *RaftNode) Start(m *Machine, replicas []raftnode.Replica) error {
-	return r.node.StartMeta(replicas, func(uint64, uint64) statemachine.IStateMachine { return m }, nil)
+	return r.node.StartMeta(raftnode.Start{Replicas: replicas}, func(uint64, uint64) statemachine.IStateMachine { return m })
 }
 
 // Propose implements Node.

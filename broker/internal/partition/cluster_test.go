@@ -85,7 +85,9 @@ func (c *cluster) start(id protocol.BrokerID) *testBroker {
 		UpkeepEvery: 50 * time.Millisecond, CompactEntries: 200,
 	})
 	require.NoError(t, err)
-	require.NoError(t, node.StartPartition(testShard, uint64(id), c.replicas, m, p.Leadership))
+	require.NoError(t, node.StartPartition(raftnode.Start{
+		Shard: testShard, Replica: uint64(id), Replicas: c.replicas, OnLeader: p.Leadership,
+	}, m))
 	b := &testBroker{Partition: p, id: id, net: network, node: node, m: m}
 	c.mu.Lock()
 	c.brokers[id] = b

@@ -120,7 +120,7 @@ func (b *ballots) forget(shard uint64) {
 
 // stand makes the local replica a candidate of the next term because it refused somebody its vote in this one.
 func (n *Node) stand(id, term uint64, candidate bool) {
-	if l, known := n.Leader(id); known || l.Term != term {
+	if l, known := n.Leader(id); known || l.Term != term || n.isLearner(id) {
 		return
 	}
 	n.metrics.stood.Inc()

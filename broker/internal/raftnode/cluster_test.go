@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,14 +34,22 @@ const (
 
 var testTP = protocol.TopicPartition{Topic: 1, Partition: 0}
 
-// cluster is three brokers' nodes on loopback.
+// testT is a *testing.T or a *rapid.T.
+type testT interface {
+	require.TestingT
+	Helper()
+	Logf(format string, args ...any)
+	Cleanup(func())
+}
+
+// cluster is some brokers' nodes on loopback.
 type cluster struct {
-	t        *testing.T
+	t        testT
 	dir      string
 	addrs    map[protocol.BrokerID]string
 	sockets  map[protocol.BrokerID]net.Listener // of brokers that never ran
-	replicas []Replica
-	brokers  map[protocol.BrokerID]*testBroker
+	replicas []Replica                          // founders of the shard
+	brokers  map[protocol.BrokerID]*testBroker  // those that run
 }
 
 // testBroker is one broker in one life.
@@ -49,22 +58,29 @@ type testBroker struct {
 	net     *raftnet.Network
 	node    *Node
 	machine *fsm.Machine
+	removed chan struct{} // has a token after Raft removed the replica
 
 	mu   sync.Mutex
 	lead Leadership // newest; guarded by mu
 	news chan struct{}
 }
 
-func newCluster(t *testing.T) *cluster {
+// newCluster is three brokers with a replica each.
+func newCluster(t *testing.T) *cluster { return newClusterOf(t, t.TempDir(), 3, 3) }
+
+// newClusterOf is some brokers, the first of which found the shard.
+func newClusterOf(t testT, dir string, brokers, founders protocol.BrokerID) *cluster {
 	c := &cluster{
-		t: t, dir: t.TempDir(), addrs: map[protocol.BrokerID]string{}, sockets: map[protocol.BrokerID]net.Listener{},
+		t: t, dir: dir, addrs: map[protocol.BrokerID]string{}, sockets: map[protocol.BrokerID]net.Listener{},
 		brokers: map[protocol.BrokerID]*testBroker{},
 	}
-	for id := protocol.BrokerID(1); id <= 3; id++ {
+	for id := protocol.BrokerID(1); id <= brokers; id++ {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		c.addrs[id], c.sockets[id] = l.Addr().String(), l
-		c.replicas = append(c.replicas, Replica{Broker: id, ReplicaID: uint64(id)})
+		if id <= founders {
+			c.replicas = append(c.replicas, Replica{Broker: id, ReplicaID: uint64(id)})
+		}
 	}
 	t.Cleanup(func() {
 		for id := range c.brokers {
@@ -102,19 +118,38 @@ func (c *cluster) open(id protocol.BrokerID) *testBroker {
 		Log: log, Registerer: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)
-	b := &testBroker{id: id, net: network, node: node, news: make(chan struct{})}
+	b := &testBroker{id: id, net: network, node: node, removed: make(chan struct{}, 1), news: make(chan struct{})}
 	c.brokers[id] = b
 	return b
 }
 
-// start starts a broker with its replica of the shard.
-func (c *cluster) start(id protocol.BrokerID) *testBroker {
-	b := c.open(id)
+// start starts a broker with the replica with which it founds the shard.
+func (c *cluster) start(id protocol.BrokerID) *testBroker { return c.run(c.open(id), uint64(id)) }
+
+// run starts a replica of the shard on a broker. Those that are no founders join.
+func (c *cluster) run(b *testBroker, replica uint64) *testBroker {
 	b.machine = fsm.New(fsm.Config{
-		FS: storefs.OS, Dir: filepath.Join(c.dir, fmt.Sprint("data", id)), Partition: testTP, SnapshotBytesPerSecond: -1,
+		FS: storefs.OS, Dir: c.data(b.id, replica), Partition: testTP, SnapshotBytesPerSecond: -1,
 	})
-	require.NoError(c.t, b.node.StartPartition(testShard, uint64(id), c.replicas, b.machine, b.note))
+	r := Start{
+		Shard: testShard, Replica: replica, OnLeader: b.note, OnRemoved: func() {
+			select {
+			case b.removed <- struct{}{}:
+			default:
+			}
+		},
+	}
+	r.Join = !slices.Contains(c.replicas, Replica{Broker: b.id, ReplicaID: replica})
+	if !r.Join {
+		r.Replicas = c.replicas
+	}
+	require.NoError(c.t, b.node.StartPartition(r, b.machine))
 	return b
+}
+
+// data is where the state machine of a replica is.
+func (c *cluster) data(id protocol.BrokerID, replica uint64) string {
+	return filepath.Join(c.dir, fmt.Sprintf("data-%d-%d", id, replica))
 }
 
 func (b *testBroker) note(l Leadership) {
@@ -126,7 +161,7 @@ func (b *testBroker) note(l Leadership) {
 }
 
 // await waits for a leadership that pleases.
-func (b *testBroker) await(t *testing.T, what string, pleases func(Leadership) bool) Leadership {
+func (b *testBroker) await(t testT, what string, pleases func(Leadership) bool) Leadership {
 	t.Helper()
 	expire := time.After(soon)
 	for {
@@ -159,19 +194,27 @@ func (c *cluster) kill(id protocol.BrokerID) {
 // elect makes a broker the leader, whoever was it before, and begins an epoch.
 func (c *cluster) elect(b *testBroker) (Leadership, protocol.Epoch) {
 	begun := time.Now()
-	var l Leadership
-	for l = (Leadership{}); !l.Self; l, _ = b.node.Leader(testShard) {
+	for {
+		l, _ := b.node.Leader(testShard)
 		require.Less(c.t, time.Since(begun), soon)
-		b.node.Campaign(testShard)
-		select {
-		case <-time.After(campaignWindow):
-		case <-b.newsOf():
+		if !l.Self {
+			b.node.Campaign(testShard)
+			select {
+			case <-time.After(campaignWindow):
+			case <-b.newsOf():
+			}
+			continue
 		}
+		c.t.Logf("broker %d leads term %d after %v", b.id, l.Term, time.Since(begun).Round(time.Millisecond))
+		r, err := b.node.ProposeWait(c.context(), testShard, fsm.EpochBegin(l.Term, b.id, 1, time.Now().UnixMilli()))
+		require.NoError(c.t, err)
+		if r.Outcome == Dropped { // it was told to begin the next term while it won this one, see Node.repeats
+			continue
+		}
+		require.Equal(c.t, Committed, r.Outcome)
+		require.Equal(c.t, fsm.ValueOK, r.Value)
+		return l, fsm.ParseEpoch(r.Data)
 	}
-	c.t.Logf("broker %d leads term %d after %v", b.id, l.Term, time.Since(begun).Round(time.Millisecond))
-	r := c.propose(b, fsm.EpochBegin(l.Term, b.id, 1, time.Now().UnixMilli()))
-	require.Equal(c.t, fsm.ValueOK, r.Value)
-	return l, fsm.ParseEpoch(r.Data)
 }
 
 func (b *testBroker) newsOf() <-chan struct{} {

@@ -29,10 +29,11 @@ const (
 var ErrNothingToCompact = errors.New("nothing to compact")
 
 // Campaign makes the local replica of a shard stand for election now, without a pre-vote and disregarding the vote
-// lease: call it only when it is agreed that the leader is gone. It returns at once; see the package comment.
+// lease: call it only when it is agreed that the leader is gone. It returns at once; see the package comment. On a learner it
+// does nothing.
 func (n *Node) Campaign(id uint64) {
 	l, known := n.Leader(id)
-	if known && l.Self {
+	if known && l.Self || n.isLearner(id) {
 		return
 	}
 	if n.campaigns.begin(id, l.Term, time.Now()) {
@@ -96,13 +97,7 @@ func (n *Node) timeoutNow(id, term uint64) pb.Message {
 	if !ok {
 		return pb.Message{}
 	}
-	m := pb.Message{Type: pb.TimeoutNow, ShardID: id, To: s.self, From: s.self, Term: term}
-	for r := range s.brokers {
-		if r != s.self {
-			m.From = r
-			break
-		}
-	}
+	m := pb.Message{Type: pb.TimeoutNow, ShardID: id, To: s.self, From: s.peers.other(s.self), Term: term}
 	if e, ok := n.inbox.newest(id); ok && e.LeaderID != raftio.NoLeader && e.LeaderID != s.self {
 		m.From = e.LeaderID
 	}

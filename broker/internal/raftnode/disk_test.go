@@ -17,7 +17,7 @@ func TestIdleReplicasReserveNoDisk(t *testing.T) {
 	c := newCluster(t)
 	b := c.open(1)
 	m := fsm.New(fsm.Config{FS: storefs.OS, Dir: filepath.Join(c.dir, "p"), Partition: testTP})
-	require.NoError(t, b.node.StartPartition(testShard, 1, c.replicas, m, func(Leadership) {}))
+	require.NoError(t, b.node.StartPartition(Start{Shard: testShard, Replica: 1, Replicas: c.replicas}, m))
 	require.Less(t, diskBytes(t, b.node.cfg.Dir), int64(4<<20))
 }
 

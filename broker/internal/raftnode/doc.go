@@ -1,8 +1,9 @@
 // Package raftnode runs the Raft shards of one broker: it wraps one Dragonboat NodeHost and is, with raftnet, fsm
 // and meta, the only package that knows Dragonboat.
 //
-// It owns the NodeHost, the leadership events, the classification of outcomes and the bound on background
-// snapshots. It never decides who should lead, never retries a proposal and knows nothing of what commands mean.
+// It owns the NodeHost, the leadership events, changes of a shard's members, the classification of outcomes and the bound on
+// background snapshots. It never decides who should lead or be a member, never retries a proposal or change and knows
+// nothing of what commands mean.
 //
 // # Outcomes
 //
@@ -23,6 +24,43 @@
 // ran are coalesced: only the newest survives, so a callback that sees (term 7, self) after (term 5, self) must
 // conclude that leadership was lost in between. Callbacks must not block: they delay those of all other shards.
 //
+// # Members
+//
+// What a replica is to its shard, by what the leader's log says; each arrow is one change, made by the shard's leader:
+//
+//	               AddLearner             Promote             RemoveReplica
+//	unknown ──────────────────▶ learner ───────────▶ voter ────────────────▶ removed, for ever
+//	(started or not)               └─────────────────────────────────────────▶ (its data are erased by RemoveData)
+//
+// A replica that joins starts with an empty log, before or after it was added; until then nobody speaks to it. At every start
+// it is configured as a learner, and becomes a voter when a snapshot, its own or one that it gets, lists it as one, or when
+// it applies its promotion, both before it may stand for election. A founder never is a learner. Which of the two a
+// replica is stays in the log storage, from its first start on. A learner is no candidate: Campaign, a transfer to it and
+// its own refusal of a vote do nothing. Asked for its vote, it gives it as a voter would: whoever asks knows of its promotion.
+//
+// A change carries the ConfigChangeID of the membership that it was decided on, and Raft refuses it once that is not the
+// newest. So who reads the Membership, decides and makes a change never makes it twice, whoever else does, and after a
+// failure anywhere does the same again:
+//
+//	nil             committed and applied here
+//	ErrChanged      refused for good: read the membership again
+//	ErrUndecided    may happen or not: ctx or Config.ProposalTimeout is over, or the replica stopped
+//	ErrNotLeader, ErrNotReady, ErrBusy, ErrStopped   did not happen
+//	ErrSelf         a leader does not remove itself
+//
+//	the leader dies before the change is committed    the next one commits it or not; the membership says which
+//	a learner dies, or never starts                   no voter waits for it
+//	a replica is down or cut off while it is removed  it may never hear of it: OnRemoved is only the fast way, the caller
+//	                                                  learns of it from the metadata. It wins no election meanwhile: the
+//	                                                  others do not vote for a log without the removal
+//	a crash within RemoveData                         it is called again with the same ID, though Stored may not list it
+//
+// Raft applies a change when it is committed. From one voter to two or from two to three, the old voters decide, so for a
+// moment the shard still needs all of the old ones, as before.
+//
+// The broker of a replica is learned from the replica's own messages, see peers: the caller's picture of the members may be
+// behind Raft's own without a leader being unknown.
+//
 // # Campaign
 //
 // Campaign delivers the TimeoutNow message of a leadership transfer to the local replica; by Raft's own argument that
@@ -41,8 +79,10 @@
 //	Inv2  The callback of a shard is called by one goroutine only, with terms that never fall.
 //	Inv3  At most Config.CompactWorkers snapshots requested here run at a time, so that their fsyncs do not add up.
 //	Inv4  A replica is bootstrapped at most once: StartPartition asks the log storage, not its caller.
+//	Inv5  At most one replica of a shard is stored here, and none runs here again after RemoveData.
 //
-// Bounds: two goroutines of our own for the whole node; per shard one small struct. Dragonboat itself takes about
+// Bounds: two goroutines of our own for the whole node; per shard one small struct, and one for each replica that spoke
+// to it. One change of members per shard is under way. Dragonboat itself takes about
 // 210 KB for each idle replica (soft.go). Proposals are bounded by their callers (Dragonboat refuses more than 64 per
 // shard and step with ErrBusy).
 package raftnode

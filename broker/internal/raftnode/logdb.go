@@ -9,12 +9,11 @@ import (
 	pb "github.com/lni/dragonboat/v4/raftpb"
 )
 
-// timedFactory makes a log storage whose writes are timed. The name stays that of the storage itself: it is pinned in
-// the data directory.
+// timedFactory makes a log storage whose writes are timed, and keeps it for the node. The name stays that of the storage
+// itself: it is pinned in the data directory.
 type timedFactory struct {
 	config.LogDBFactory
-	saves   *saveTimes
-	metrics *metrics
+	node *Node
 }
 
 func (f timedFactory) Create(cfg config.NodeHostConfig, cb config.LogDBCallback, dirs, wals []string) (
@@ -23,7 +22,8 @@ func (f timedFactory) Create(cfg config.NodeHostConfig, cb config.LogDBCallback,
 	if err != nil {
 		return nil, err
 	}
-	return &timedLogDB{ILogDB: db, saves: f.saves, metrics: f.metrics}, nil
+	f.node.logs = &timedLogDB{ILogDB: db, saves: f.node.saves, metrics: f.node.metrics}
+	return f.node.logs, nil
 }
 
 // timedLogDB measures how long Raft's workers wait for the disk.

@@ -21,7 +21,7 @@ func TestIdleReplicasAreCheap(t *testing.T) {
 	const replicas = 50
 	for i := range uint64(replicas) {
 		m := fsm.New(fsm.Config{FS: storefs.OS, Dir: filepath.Join(c.dir, fmt.Sprint("p", i)), Partition: testTP})
-		require.NoError(t, b.node.StartPartition(testShard+i, 1, c.replicas, m, func(Leadership) {}))
+		require.NoError(t, b.node.StartPartition(Start{Shard: testShard + i, Replica: 1, Replicas: c.replicas}, m))
 	}
 	goroutines := runtime.NumGoroutine()
 	time.Sleep(300 * time.Millisecond) // three ticks of Raft

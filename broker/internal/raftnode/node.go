@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/client"
 	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
 	pb "github.com/lni/dragonboat/v4/raftpb"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -127,6 +129,7 @@ func (c Config) validate() error {
 type Node struct {
 	cfg     Config
 	nh      *dragonboat.NodeHost
+	logs    raftio.ILogDB // of nh
 	log     *slog.Logger
 	gate    gate
 	saves   *saveTimes
@@ -135,34 +138,28 @@ type Node struct {
 	inbox     *inbox
 	campaigns *campaigns
 	tap       *tap
-	progress  progress
 	ballots   *ballots
 	compact   chan struct{} // one token per running Compact
 
 	mu     sync.RWMutex
 	shards map[uint64]*shard // guarded by mu
 
+	learners atomic.Int64 // shards whose replica here is a learner
+
 	stop    chan struct{}
 	wg      sync.WaitGroup // dispatch and campaign goroutines
 	closing sync.Once
 }
 
-// shard is what the node remembers of a replica that runs here. Its fields do not change.
+// shard is what the node remembers of a replica that runs here.
 type shard struct {
-	id       uint64
-	self     uint64                       // own replica ID
-	brokers  map[uint64]protocol.BrokerID // of each replica
-	session  *client.Session
-	onLeader func(Leadership)
-}
-
-func (s *shard) replicaOf(b protocol.BrokerID) (uint64, bool) {
-	for r, of := range s.brokers {
-		if of == b {
-			return r, true
-		}
-	}
-	return 0, false
+	id        uint64
+	self      uint64 // own replica ID
+	peers     *peers
+	learner   atomic.Bool // the replica has no vote yet, as far as is known here
+	session   *client.Session
+	onLeader  func(Leadership)
+	onRemoved func()
 }
 
 // Open starts a node. No shard runs before StartPartition or StartMeta.
@@ -215,11 +212,12 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		RTTMillisecond:      uint64(n.cfg.Tick.Milliseconds()),
 		RaftAddress:         raftnet.Target(n.cfg.Self),
 		RaftEventListener:   n.inbox,
+		SystemEventListener: n.inbox,
 		MaxSendQueueSize:    queueBytesMax,
 		MaxReceiveQueueSize: queueBytesMax,
 		Expert: config.ExpertConfig{
-			LogDBFactory:     timedFactory{LogDBFactory: n.cfg.LogDB, saves: n.saves, metrics: n.metrics},
-			TransportFactory: tapFactory{n.cfg.Net.Factory(), n.tap, &n.progress, n.ballots},
+			LogDBFactory:     timedFactory{n.cfg.LogDB, n},
+			TransportFactory: tapFactory{n.cfg.Net.Factory(), n},
 			LogDB:            logdb,
 			Engine: config.EngineConfig{
 				ExecShards: execShards, CommitShards: 1, ApplyShards: applyShards,
@@ -276,4 +274,10 @@ func (n *Node) shard(id uint64) (*shard, bool) {
 	defer n.mu.RUnlock()
 	s, ok := n.shards[id]
 	return s, ok
+}
+
+// isLearner reports whether the replica of a shard here is a learner.
+func (n *Node) isLearner(id uint64) bool {
+	s, ok := n.shard(id)
+	return ok && s.learner.Load()
 }

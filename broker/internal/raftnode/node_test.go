@@ -114,19 +114,22 @@ func (c *cluster) lag(leader *testBroker) {
 func (c *cluster) remove() {
 	t := c.t
 	node := c.brokers[1].node
-	require.Equal(t, []uint64{testShard}, node.Stored())
+	require.Equal(t, []Stored{{testShard, 1}}, node.Stored())
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
-	require.Error(t, node.RemoveData(ctx, testShard), "it runs")
+	require.Error(t, node.RemoveData(ctx, testShard, 1), "it runs")
 	require.NoError(t, node.Stop(testShard))
 	require.ErrorIs(t, node.Stop(testShard), ErrStopped)
 	_, err := node.Propose(testShard, []byte("x"))
 	require.ErrorIs(t, err, ErrStopped)
 	_, known := node.Leader(testShard)
 	require.False(t, known)
-	require.NoError(t, node.RemoveData(ctx, testShard))
+	require.NoError(t, node.RemoveData(ctx, testShard, 1))
 	require.Empty(t, node.Stored())
-	require.NoError(t, node.RemoveData(ctx, testShard), "nothing is left")
+	require.NoError(t, node.RemoveData(ctx, testShard, 1), "nothing is left")
+	again := Start{Shard: testShard, Replica: 1, Replicas: c.replicas}
+	require.ErrorIs(t, node.StartPartition(again, c.brokers[1].machine), ErrRemoved)
+	require.Empty(t, node.Stored(), "of one that was refused")
 }
 
 func TestClosedNode(t *testing.T) {
@@ -146,8 +149,8 @@ func TestClosedNode(t *testing.T) {
 	require.ErrorIs(t, b.node.Stop(testShard), ErrStopped)
 	require.ErrorIs(t, b.node.Transfer(context.Background(), testShard, 2, Handover{}), ErrStopped)
 	require.Error(t, b.node.Compact(context.Background(), testShard, 1))
-	require.ErrorIs(t, b.node.RemoveData(context.Background(), testShard), ErrStopped)
-	require.ErrorIs(t, b.node.StartPartition(20, 1, c.replicas, b.machine, nil), ErrStopped)
+	require.ErrorIs(t, b.node.RemoveData(context.Background(), testShard, 1), ErrStopped)
+	require.ErrorIs(t, b.node.StartPartition(Start{Shard: 20, Replica: 1, Replicas: c.replicas}, b.machine), ErrStopped)
 	require.Nil(t, b.node.Stored())
 	b.node.Campaign(testShard)
 }
@@ -155,9 +158,9 @@ func TestClosedNode(t *testing.T) {
 func TestStartRefuses(t *testing.T) {
 	c := newCluster(t)
 	b := c.start(1)
-	require.ErrorContains(t, b.node.StartPartition(testShard, 1, c.replicas, b.machine, nil), "runs already")
-	require.ErrorIs(t, b.node.StartPartition(20, 2, c.replicas, b.machine, nil), ErrUnknown, "another broker's replica")
-	require.ErrorIs(t, b.node.StartMeta(c.replicas[1:], nil, nil), ErrUnknown)
+	require.ErrorContains(t, b.node.StartPartition(Start{Shard: testShard, Replica: 1, Replicas: c.replicas}, b.machine), "runs already")
+	require.ErrorIs(t, b.node.StartPartition(Start{Shard: 20, Replica: 2, Replicas: c.replicas}, b.machine), ErrUnknown, "another broker's replica")
+	require.ErrorIs(t, b.node.StartMeta(Start{Replicas: c.replicas[1:]}, nil), ErrUnknown)
 }
 
 // register is the smallest state machine: it holds the last command.
@@ -185,7 +188,7 @@ func TestMeta(t *testing.T) {
 	create := func(uint64, uint64) sm.IStateMachine { return &register{} }
 	for id := protocol.BrokerID(1); id <= 3; id++ {
 		b := c.open(id)
-		require.NoError(t, b.node.StartMeta(c.replicas, create, b.note))
+		require.NoError(t, b.node.StartMeta(Start{Replicas: c.replicas, OnLeader: b.note}, create))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
@@ -220,7 +223,7 @@ func TestHostnameChanges(t *testing.T) {
 	require.NoError(t, os.Rename(filepath.Join(dir, name), filepath.Join(dir, "formerly")))
 	require.NoError(t, renameHost(filepath.Join(dir, flagFile), "formerly"))
 	b = c.open(1)
-	require.Equal(t, []uint64{testShard}, b.node.Stored())
+	require.Equal(t, []Stored{{testShard, 1}}, b.node.Stored())
 	c.kill(1)
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, flagFile), []byte("short"), 0o644))
@@ -259,7 +262,11 @@ func TestInboxCoalesces(t *testing.T) {
 	b.LeaderUpdated(raftio.LeaderInfo{ShardID: 20, Term: 4})
 	b.forget(20)
 	require.Empty(t, b.take(), "nobody is told of a stopped shard")
-	b.LeaderUpdated(raftio.LeaderInfo{ShardID: 20, Term: 5})
+	b.LeaderUpdated(raftio.LeaderInfo{ShardID: 20, Term: 5, LeaderID: 3})
+	require.Len(t, b.take(), 1)
+	b.renew(20, 2)
+	require.Empty(t, b.take(), "another replica leads")
+	b.renew(20, 3)
 	require.Len(t, b.take(), 1)
 }
 

@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
 	"github.com/lni/dragonboat/v4/statemachine"
 
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
@@ -32,38 +34,50 @@ type Replica struct {
 	ReplicaID uint64
 }
 
-// StartPartition starts the local replica self of a shard. The first start bootstraps it with replicas, which must be
-// the same on all of them; later starts take the membership from the log. The state machine belongs to the shard until
-// it is stopped. onLeader is described at Leadership; nil means no interest.
-func (n *Node) StartPartition(id, self uint64, replicas []Replica, sm statemachine.IOnDiskStateMachine,
-	onLeader func(Leadership)) error {
-	cfg := n.shardConfig(id, self)
+// Start says how the local replica of a shard is started. A replica ID stands for one replica of the shard for ever.
+type Start struct {
+	Shard, Replica uint64 // StartMeta sets both
+	// Replicas are the members known to the caller. Founders name all of them, themselves too, the same on each: their first start
+	// makes the shard of them. For the others, and at later starts, this only says on which brokers replicas are until they
+	// speak; who is a member is in the log.
+	Replicas []Replica
+	// Join is for a replica of a shard that exists: it begins with an empty log and waits until a leader adds it. It counts
+	// at the first start; at later ones the log storage knows.
+	Join bool
+
+	OnLeader func(Leadership) // see Leadership; nil: no interest
+	// OnRemoved is called when Raft removed the replica from its shard and this replica heard of it, also again after a restart; nil:
+	// no interest. It must not block. The replica does nothing any more, but Stop and RemoveData are still to be called. A
+	// replica that was down or cut off when it was removed may never hear of it.
+	OnRemoved func()
+}
+
+// StartPartition starts the local replica of a partition's shard. The state machine belongs to the shard until it is
+// stopped. It fails with an *OtherReplicaError or ErrRemoved if the replica must not run here.
+func (n *Node) StartPartition(r Start, sm statemachine.IOnDiskStateMachine) error {
+	cfg := n.shardConfig(r)
 	cfg.CompactionOverhead = partitionKeepEntries
 	create := func(uint64, uint64) statemachine.IOnDiskStateMachine { return sm }
-	return n.start(cfg, replicas, onLeader, func(members map[uint64]string) error {
-		return n.nh.StartOnDiskReplica(members, false, create, cfg)
+	return n.start(cfg, r, func(members map[uint64]string, join bool, cfg config.Config) error {
+		return n.nh.StartOnDiskReplica(members, join, create, cfg)
 	})
 }
 
-// StartMeta starts the local replica of the metadata shard; its replica ID is the one listed for this broker.
-func (n *Node) StartMeta(replicas []Replica, create statemachine.CreateStateMachineFunc,
-	onLeader func(Leadership)) error {
-	i := slices.IndexFunc(replicas, func(r Replica) bool { return r.Broker == n.cfg.Self })
-	if i < 0 {
-		return fmt.Errorf("raftnode: start shard %d: broker %d: %w", MetaShard, n.cfg.Self, ErrUnknown)
-	}
-	cfg := n.shardConfig(MetaShard, replicas[i].ReplicaID)
+// StartMeta starts the local replica of the metadata shard, whose ID is the broker's, as StartPartition does.
+func (n *Node) StartMeta(r Start, create statemachine.CreateStateMachineFunc) error {
+	r.Shard, r.Replica = MetaShard, uint64(n.cfg.Self)
+	cfg := n.shardConfig(r)
 	cfg.SnapshotEntries = metaSnapshotEntries
 	cfg.CompactionOverhead = metaKeepEntries
-	return n.start(cfg, replicas, onLeader, func(members map[uint64]string) error {
-		return n.nh.StartReplica(members, false, create, cfg)
+	return n.start(cfg, r, func(members map[uint64]string, join bool, cfg config.Config) error {
+		return n.nh.StartReplica(members, join, create, cfg)
 	})
 }
 
-func (n *Node) shardConfig(id, self uint64) config.Config {
+func (n *Node) shardConfig(r Start) config.Config {
 	return config.Config{
-		ShardID:             id,
-		ReplicaID:           self,
+		ShardID:             r.Shard,
+		ReplicaID:           r.Replica,
 		CheckQuorum:         true,
 		PreVote:             true,
 		OrderedConfigChange: true,
@@ -72,29 +86,20 @@ func (n *Node) shardConfig(id, self uint64) config.Config {
 	}
 }
 
-// start registers the shard before it runs, so that no leadership event is missed.
-func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leadership),
-	run func(map[uint64]string) error) (err error) {
+// start registers the shard before it runs, so that no event is missed.
+func (n *Node) start(cfg config.Config, r Start, run func(map[uint64]string, bool, config.Config) error) (err error) {
 	if !n.gate.enter() {
 		return ErrStopped
 	}
 	defer n.gate.leave()
 	s := &shard{
-		id:       cfg.ShardID,
-		self:     cfg.ReplicaID,
-		brokers:  make(map[uint64]protocol.BrokerID, len(replicas)),
-		session:  n.nh.GetNoOPSession(cfg.ShardID),
-		onLeader: onLeader,
+		id: r.Shard, self: r.Replica, peers: newPeers(r.Replicas), session: n.nh.GetNoOPSession(r.Shard),
+		onLeader: r.OnLeader, onRemoved: r.OnRemoved,
 	}
-	members := make(map[uint64]string, len(replicas))
-	for _, r := range replicas {
-		s.brokers[r.ReplicaID] = r.Broker
-		members[r.ReplicaID] = raftnet.Target(r.Broker)
+	if on := s.peers.broker(s.self); on != 0 && on != n.cfg.Self {
+		return fmt.Errorf("raftnode: start shard %d: replica %d is on broker %d: %w", s.id, s.self, on, ErrUnknown)
 	}
-	if s.brokers[s.self] != n.cfg.Self {
-		return fmt.Errorf("raftnode: start shard %d: replica %d is not one of broker %d: %w",
-			s.id, s.self, n.cfg.Self, ErrUnknown)
-	}
+	s.peers.of[s.self] = &peer{broker: n.cfg.Self}
 	if !n.register(s) {
 		return fmt.Errorf("raftnode: start shard %d: it runs already", s.id)
 	}
@@ -104,13 +109,59 @@ func (n *Node) start(cfg config.Config, replicas []Replica, onLeader func(Leader
 		}
 		if err != nil {
 			n.unregister(s.id)
-			err = fmt.Errorf("raftnode: start shard %d: %w", s.id, err)
+			err = fmt.Errorf("raftnode: start shard %d replica %d: %w", s.id, s.self, err)
 		}
 	}()
-	if n.nh.HasNodeInfo(s.id, s.self) { // it panics when the disk fails
-		members = nil
+	members, join, known, err := n.origin(r)
+	if err != nil {
+		return err
 	}
-	return run(members)
+	// A joined replica always starts as a learner: a snapshot that it has or gets, or its log, makes it the voter that it is.
+	cfg.IsNonVoting = join
+	if join {
+		s.learner.Store(true)
+		n.learners.Add(1)
+	}
+	err = run(members, join, cfg)
+	if errors.Is(err, dragonboat.ErrReplicaRemoved) {
+		err = ErrRemoved
+		if !known { // it was noted as started before it was refused
+			err = errors.Join(err, n.logs.RemoveNodeData(s.id, s.self))
+		}
+	}
+	return err
+}
+
+// origin returns with what members, if any, the local replica is made, whether it joined or joins, and whether it was started
+// here before.
+func (n *Node) origin(r Start) (members map[uint64]string, join, known bool, err error) {
+	info, err := n.logs.GetBootstrapInfo(r.Shard, r.Replica)
+	switch {
+	case err == nil:
+		return nil, info.Join, true, nil
+	case !errors.Is(err, raftio.ErrNoBootstrapInfo):
+		return nil, false, false, err
+	}
+	stored, err := n.logs.ListNodeInfo()
+	if err != nil {
+		return nil, false, false, err
+	}
+	for _, o := range stored {
+		if o.ShardID == r.Shard {
+			return nil, false, false, &OtherReplicaError{Shard: r.Shard, Wanted: r.Replica, Stored: o.ReplicaID}
+		}
+	}
+	if r.Join {
+		return nil, true, false, nil
+	}
+	members = make(map[uint64]string, len(r.Replicas))
+	for _, m := range r.Replicas {
+		members[m.ReplicaID] = raftnet.Target(m.Broker)
+	}
+	if members[r.Replica] == "" {
+		return nil, false, false, fmt.Errorf("it is no founder: %w", ErrUnknown)
+	}
+	return members, false, false, nil
 }
 
 func (n *Node) register(s *shard) bool {
@@ -128,8 +179,8 @@ func (n *Node) unregister(id uint64) {
 	s := n.shards[id]
 	delete(n.shards, id)
 	n.mu.Unlock()
-	if s != nil {
-		n.progress.forget(s)
+	if s != nil && s.learner.CompareAndSwap(true, false) {
+		n.learners.Add(-1)
 	}
 	n.inbox.forget(id)
 	n.campaigns.end(id)
@@ -153,41 +204,53 @@ func (n *Node) Stop(id uint64) error {
 	return nil
 }
 
-// RemoveData deletes the Raft log and snapshots of a shard that no longer runs here, after its state machine was
-// closed. The shard can never run here again under the same replica ID. The state machine's own files are not touched.
-func (n *Node) RemoveData(ctx context.Context, id uint64) error {
+// RemoveData deletes the Raft log and snapshots of a replica that no longer runs here, after its state machine was
+// closed. It can never run here again under that ID, even if nothing of it was stored. The state machine's own files are not
+// touched. It is idempotent, also across a crash.
+func (n *Node) RemoveData(ctx context.Context, id, replica uint64) error {
 	if !n.gate.enter() {
 		return ErrStopped
 	}
 	defer n.gate.leave()
-	if _, ok := n.shard(id); ok {
-		return fmt.Errorf("raftnode: remove shard %d: it is running", id)
+	if s, ok := n.shard(id); ok && s.self == replica {
+		return fmt.Errorf("raftnode: remove shard %d replica %d: it is running", id, replica)
 	}
 	ctx, done := n.gate.bound(ctx)
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, removeTimeout) // SyncRemoveData insists on a deadline
 	defer cancel()
-	for _, info := range n.nh.GetNodeHostInfo(dragonboat.DefaultNodeHostInfoOption).LogInfo {
-		if info.ShardID != id {
-			continue
-		}
-		if err := n.nh.SyncRemoveData(ctx, id, info.ReplicaID); err != nil {
-			return fmt.Errorf("raftnode: remove shard %d replica %d: %w", id, info.ReplicaID, err)
-		}
+	if err := n.nh.SyncRemoveData(ctx, id, replica); err != nil {
+		return fmt.Errorf("raftnode: remove shard %d replica %d: %w", id, replica, err)
 	}
 	return nil
 }
 
-// Stored returns the shards that have a Raft log here, in order, running or not.
-func (n *Node) Stored() []uint64 {
+// Stored is a replica that has a Raft log here, running or not.
+type Stored struct{ Shard, Replica uint64 }
+
+// Stored returns the replicas that have a Raft log here, in order of their shards: at most one of each.
+func (n *Node) Stored() []Stored {
 	if !n.gate.enter() {
 		return nil
 	}
 	defer n.gate.leave()
-	var ids []uint64
+	var out []Stored
 	for _, info := range n.nh.GetNodeHostInfo(dragonboat.DefaultNodeHostInfoOption).LogInfo {
-		ids = append(ids, info.ShardID)
+		out = append(out, Stored{Shard: info.ShardID, Replica: info.ReplicaID})
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	slices.SortFunc(out, func(a, b Stored) int { return cmp.Compare(a.Shard, b.Shard) })
+	return out
+}
+
+// ErrRemoved says that a replica was removed here: its ID can never run on this broker again, because it has forgotten its
+// vote and what it acknowledged.
+var ErrRemoved = errors.New("the replica was removed here and never runs again; a new one needs a new replica ID")
+
+// OtherReplicaError says that another replica of the shard is stored on this broker.
+type OtherReplicaError struct{ Shard, Wanted, Stored uint64 }
+
+// Error implements error.
+func (e *OtherReplicaError) Error() string {
+	return fmt.Sprintf("the log of replica %d of shard %d is stored here: remove it before replica %d is started",
+		e.Stored, e.Shard, e.Wanted)
 }

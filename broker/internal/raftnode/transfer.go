@@ -26,8 +26,11 @@ const (
 	transferLook   = 2 * time.Millisecond
 )
 
-// ErrNotLeader is returned by Transfer on a replica that does not lead.
-var ErrNotLeader = errors.New("this replica does not lead")
+// Errors of Transfer, which change nothing.
+var (
+	ErrNotLeader = errors.New("this replica does not lead")
+	ErrLearner   = errors.New("that replica has no vote")
+)
 
 // Handover is the part of its caller in a transfer.
 type Handover struct {
@@ -54,7 +57,7 @@ func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h 
 		return ErrStopped
 	}
 	n.gate.leave() // not held while waiting
-	replica, ok := s.replicaOf(to)
+	replica, ok := s.peers.replicaOn(to)
 	l, _ := n.Leader(id)
 	switch {
 	case !ok:
@@ -63,6 +66,8 @@ func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h 
 		return fmt.Errorf("raftnode: transfer shard %d: %w", id, ErrNotLeader)
 	case replica == s.self:
 		return nil
+	case !n.votes(id, replica):
+		return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, ErrLearner)
 	case h.Barrier == nil:
 		return n.requestTransfer(id, replica)
 	}
@@ -175,24 +180,22 @@ type watch struct {
 // tapFactory puts a tap between the network and the NodeHost, and those who look at all messages.
 type tapFactory struct {
 	config.TransportFactory
-	tap      *tap
-	progress *progress
-	ballots  *ballots
+	node *Node
 }
 
 // Create implements config.TransportFactory.
 func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler,
 	c raftio.ChunkHandler) raftio.ITransport {
 	handler := func(batch pb.MessageBatch) {
-		f.progress.see(&batch)
-		f.ballots.received(&batch)
-		if f.tap.active.Load() > 0 {
-			f.tap.see(batch)
+		f.node.hear(&batch)
+		f.node.ballots.received(&batch)
+		if f.node.tap.active.Load() > 0 {
+			f.node.tap.see(batch)
 		}
 		h(batch)
 	}
-	f.tap.transport = votingTransport{f.TransportFactory.Create(cfg, handler, c), f.ballots}
-	return f.tap.transport
+	f.node.tap.transport = votingTransport{f.TransportFactory.Create(cfg, handler, c), f.node.ballots}
+	return f.node.tap.transport
 }
 
 func (t *tap) see(batch pb.MessageBatch) {

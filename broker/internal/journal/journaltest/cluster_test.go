@@ -102,7 +102,7 @@ func (c *cluster) start(id protocol.BrokerID) *broker {
 			FS: storefs.OS, Dir: filepath.Join(c.dir, fmt.Sprint("data", id), fmt.Sprint(i)), SnapshotBytesPerSecond: -1,
 			Partition: protocol.TopicPartition{Topic: 1, Partition: protocol.Partition(i)},
 		})
-		require.NoError(t, node.StartPartition(shardOf(i), uint64(id), c.replicas, m, nil))
+		require.NoError(t, node.StartPartition(raftnode.Start{Shard: shardOf(i), Replica: uint64(id), Replicas: c.replicas}, m))
 		b.machines = append(b.machines, m)
 	}
 	c.brokers[id] = b
@@ -266,8 +266,9 @@ func (c *cluster) removeReplica() {
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
 	b := c.brokers[1]
-	require.NoError(c.t, b.node.Stop(shardOf(clusterShards-1)))
-	require.NoError(c.t, b.node.RemoveData(ctx, shardOf(clusterShards-1)))
-	require.NotContains(c.t, b.node.Stored(), shardOf(clusterShards-1))
+	shard, replica := shardOf(clusterShards-1), uint64(b.id)
+	require.NoError(c.t, b.node.Stop(shard))
+	require.NoError(c.t, b.node.RemoveData(ctx, shard, replica))
+	require.NotContains(c.t, b.node.Stored(), raftnode.Stored{Shard: shard, Replica: replica})
 	c.removed = b.id
 }
