@@ -188,7 +188,7 @@ func TestMembershipInvariants(t *testing.T) {
 			require.Zero(t, s.apply(&command{broker: b}).code)
 			require.Zero(t, twin.apply(&command{broker: b}).code)
 		}
-		for i := range rapid.IntRange(1, 80).Draw(t, "commands") {
+		for i := range rapid.IntRange(10, 80).Draw(t, "commands") {
 			c, before := drawMembership(t, s, uint64(i+1)), s.image
 			decoded, err := decodeCommand(c.encode())
 			require.NoError(t, err)

@@ -199,6 +199,7 @@ func TestMembershipOverALossyShard(t *testing.T) {
 				require.Equal(t, i+1, id, "begun once")
 				require.Equal(t, []wire.Move{{Topic: topic.ID, Shard: p.Shard, ID: id, Add: add, Remove: on[0]}}, v.Moves())
 				p, _ = s.Image().Partition(tp)
+				require.Equal(t, on, p.Brokers(), "the voters before the move")
 				want := []protocol.BrokerID{add, on[1]}
 				if i%2 == 0 {
 					require.NoError(t, s.UndoMove(ctx, id))
