@@ -99,12 +99,14 @@ func (s *state) setBrokerState(r *setState) result {
 }
 
 func (s *state) mayBecome(b *Broker, r *setState) *protocol.Error {
+	meta := s.image.Meta.Move
+	losing := b.MetaRemoved || meta != nil && meta.Remove.Broker == b.ID
 	switch {
 	case r.from != 0 && r.from != b.State:
 		return protocol.Errorf(protocol.CodeInvalidRequest, "broker %d is %s, not %s: nothing was changed", b.ID, b.State, r.from)
-	case b.State == Leaving && b.MetaRemoved:
+	case b.State == Leaving && losing:
 		return protocol.Errorf(protocol.CodeInvalidRequest,
-			"broker %d cannot stay: its replica of the metadata was removed, which is for good. Let it leave; its machine may "+
+			"broker %d cannot stay: its replica of the metadata was or is being removed, which is for good. Let it leave; its machine may "+
 				"join again with an empty data_dir under an ID that was never used", b.ID)
 	case b.State == Leaving && r.to == Drained:
 		return protocol.Errorf(protocol.CodeInvalidRequest,
