@@ -25,7 +25,10 @@ func (b *Broker) background() {
 
 // register puts this broker into the metadata, for as long as it takes.
 func (b *Broker) register() {
-	self := meta.Broker{ID: b.cfg.Broker, Listen: b.self.Listen, Admin: b.self.Admin, RaftAddr: b.self.Raft, DirID: meta.DirID(b.dir.id.DirID)}
+	self := meta.Broker{
+		ID: b.cfg.Broker, Listen: b.self.Listen, Admin: b.self.Admin, RaftAddr: b.self.Raft,
+		DirID: meta.DirID(b.dir.id.DirID), Founder: true,
+	}
 	for b.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(b.ctx, registerTry)
 		err := b.meta.RegisterBroker(ctx, self)

@@ -29,6 +29,9 @@ type TopicChange struct {
 	Retention      *time.Duration
 	RetentionBytes *uint64
 	SegmentBytes   *uint64
+	// Replicas wanted for each partition, at most as many as there are active brokers. They are added or removed one by
+	// one after the call has returned; see Admin.Moves.
+	Replicas *int
 }
 
 // Topic is a topic's metadata.
@@ -36,6 +39,7 @@ type Topic struct {
 	ID         protocol.TopicID
 	Name       string
 	Config     TopicConfig
+	Replicas   int              // wanted for each partition
 	Partitions []TopicPartition // index is the partition
 }
 
@@ -52,6 +56,7 @@ type TopicDescription struct {
 	ID         protocol.TopicID
 	Name       string
 	Config     TopicConfig
+	Replicas   int // wanted for each partition
 	Partitions []PartitionDescription
 }
 
@@ -74,6 +79,17 @@ type ReplicaState struct {
 	Bytes   uint64
 	Applied uint64         // Raft index
 	Epoch   protocol.Epoch // newest leader epoch that it has applied; read before the offsets
+}
+
+// Move is a change of the replicas of one partition that is under way: the broker Add gets a replica, and the one on Remove
+// goes.
+type Move struct {
+	ID        uint64
+	Topic     protocol.TopicID // 0: the cluster's metadata
+	Partition protocol.Partition
+	Add       protocol.BrokerID // 0: none
+	Remove    protocol.BrokerID // 0: none
+	Undo      bool              // it is being taken back
 }
 
 // SubscriptionState is the cursor of a subscription on one partition.

@@ -88,6 +88,13 @@ func (a *Admin) AlterTopic(ctx context.Context, name string, change TopicChange)
 		}
 		req.Partitions = new(uint32(*n))
 	}
+	if n := change.Replicas; n != nil {
+		if *n < 1 || *n > protocol.MaxReplicas {
+			return nil, fmt.Errorf("trunkline: alter topic %q: %w", name, protocol.Errorf(
+				protocol.CodeInvalidConfig, "%d replicas, allowed are 1 to %d", *n, protocol.MaxReplicas))
+		}
+		req.Replicas = new(uint32(*n))
+	}
 	if r := change.Retention; r != nil {
 		if *r < 0 {
 			return nil, fmt.Errorf("trunkline: alter topic %q: %w", name, protocol.Errorf(
@@ -125,7 +132,7 @@ func (a *Admin) topic(t *wire.TopicInfo) Topic {
 	out := Topic{ID: t.ID, Name: t.Name, Config: TopicConfig{
 		Retention:      time.Duration(t.Config.RetentionMillis) * time.Millisecond,
 		RetentionBytes: t.Config.RetentionBytes, SegmentBytes: t.Config.SegmentBytes,
-	}}
+	}, Replicas: int(t.Replicas)}
 	for _, p := range t.Partitions {
 		l, _ := a.c.cluster.Leader(protocol.TopicPartition{Topic: t.ID, Partition: p.Partition})
 		out.Partitions = append(out.Partitions, TopicPartition{
@@ -193,7 +200,7 @@ func (a *Admin) DescribeTopic(ctx context.Context, name string) (*TopicDescripti
 		a.observe(info.ID, ans.resp.PartitionState)
 	}
 	t := a.topic(info)
-	out := &TopicDescription{ID: t.ID, Name: t.Name, Config: t.Config}
+	out := &TopicDescription{ID: t.ID, Name: t.Name, Config: t.Config, Replicas: t.Replicas}
 	for _, p := range t.Partitions {
 		out.Partitions = append(out.Partitions, describe(p, answers))
 	}

@@ -187,6 +187,8 @@ type Broker struct {
 	Admin     string
 	Alive     bool // as the cluster believes
 	Connected bool // this client, now
+	Zone      string
+	State     protocol.BrokerState // active, drained or leaving
 }
 
 // Brokers lists the brokers of the cluster from the newest image the client has.
@@ -196,6 +198,7 @@ func (c *Client) Brokers() []Broker {
 	for _, b := range image.Brokers {
 		list = append(list, Broker{
 			ID: b.ID, Listen: b.Listen, Admin: b.Admin, Alive: b.Alive, Connected: c.cluster.Connected(b.ID),
+			Zone: b.Zone, State: b.State,
 		})
 	}
 	return list

@@ -20,6 +20,32 @@ const (
 // changes during the life of the broker's data directory.
 type BrokerID uint64
 
+// BrokerState says what may be placed on a broker. 0 means that it is not known.
+type BrokerState uint8
+
+// The states of a broker. Never renumber.
+const (
+	BrokerActive  BrokerState = 1 // leads and gets replicas
+	BrokerDrained BrokerState = 2 // leads nothing and gets nothing new: for upgrades and repairs
+	BrokerLeaving BrokerState = 3 // its replicas are moved away, then it is retired for good
+)
+
+// Known reports whether s is one of the states above.
+func (s BrokerState) Known() bool { return s >= BrokerActive && s <= BrokerLeaving }
+
+// String returns "active", "drained" or "leaving".
+func (s BrokerState) String() string {
+	switch s {
+	case BrokerActive:
+		return "active"
+	case BrokerDrained:
+		return "drained"
+	case BrokerLeaving:
+		return "leaving"
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
 // TopicID is the identity of a topic. It is assigned by the metadata shard and never reused: a topic
 // deleted and created again under the same name has another TopicID.
 type TopicID uint64

@@ -84,6 +84,8 @@ func (a *aims) harmfulRequest(m *wire.Request, topics bool) bool {
 		return !slices.Contains(junk, m.DeleteTopic.Name) && a.standing(m.DeleteTopic.Name, m.DeleteTopic.ID)
 	case m.AlterTopic != nil:
 		return slices.Contains(junk, m.AlterTopic.Name) || a.standing(m.AlterTopic.Name, 0)
+	case m.SetBrokerState != nil:
+		return m.SetBrokerState.State.Known()
 	}
 	return false
 }

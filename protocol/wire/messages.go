@@ -40,6 +40,8 @@ type BrokerInfo struct {
 	Listen string // host:port of the QUIC listener
 	Admin  string // host:port of the admin HTTP listener
 	Alive  bool   // as the answering broker believes
+	Zone   string // what fails together, as its operator named it
+	State  protocol.BrokerState
 }
 
 // TopicConfig is what can be altered of a topic. 0 means no limit.
@@ -63,6 +65,7 @@ type TopicInfo struct {
 	Name       string
 	Config     TopicConfig
 	Partitions []PartitionInfo
+	Replicas   uint32 // wanted for each partition; while they are being added or removed a partition has others
 }
 
 // Metadata is a whole image of the cluster. Version grows with every change of the replicated part; leaders are
@@ -216,6 +219,8 @@ type Request struct {
 	PartitionState *PartitionStateRequest
 	ClusterStatus  *ClusterStatusRequest
 	Subscriptions  *SubscriptionsRequest
+	SetBrokerState *SetBrokerState
+	ListMoves      *ListMoves
 }
 
 // InitProducer opens a named producer: it fences the one that had the name before.
@@ -245,6 +250,7 @@ type AlterTopic struct {
 	RetentionMillis *uint64
 	RetentionBytes  *uint64
 	SegmentBytes    *uint64
+	Replicas        *uint32 // wanted for each partition; they follow one by one
 }
 
 // MetadataRequest asks for one image.
@@ -263,6 +269,15 @@ type SubscriptionsRequest struct {
 	Topic protocol.TopicID
 }
 
+// SetBrokerState drains a broker, lets it leave for good, or makes it active again.
+type SetBrokerState struct {
+	Broker protocol.BrokerID
+	State  protocol.BrokerState
+}
+
+// ListMoves asks for the moves of replicas that are under way in the cluster.
+type ListMoves struct{}
+
 // Response answers a Request. Exactly one field is set.
 type Response struct {
 	Error          *Error
@@ -274,6 +289,8 @@ type Response struct {
 	PartitionState *PartitionStates
 	ClusterStatus  *ClusterStatus
 	Subscriptions  *Subscriptions
+	SetBrokerState *SetBrokerStateOK
+	ListMoves      *Moves
 }
 
 // InitProducerOK names the producer for produce streams.
@@ -342,6 +359,25 @@ type SubscriptionState struct {
 type Subscriptions struct {
 	Broker        protocol.BrokerID
 	Subscriptions []SubscriptionState
+}
+
+// SetBrokerStateOK says that the state is changed; replicas and leaders follow.
+type SetBrokerStateOK struct{}
+
+// Move is a change of the replicas of one partition that is under way.
+type Move struct {
+	Topic     protocol.TopicID // 0: the metadata shard
+	Partition protocol.Partition
+	Shard     uint64 // of Raft
+	ID        uint64
+	Add       protocol.BrokerID // 0: none
+	Remove    protocol.BrokerID // 0: none
+	Undo      bool              // it is being taken back
+}
+
+// Moves answers ListMoves, by ID.
+type Moves struct {
+	Moves []Move
 }
 
 // Error ends the stream it is on.

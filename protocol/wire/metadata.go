@@ -6,11 +6,13 @@ import (
 )
 
 func (m *BrokerInfo) encode(e *mpack.Encoder) {
-	e.Array(4)
+	e.Array(6)
 	e.Uint(uint64(m.ID))
 	e.String(m.Listen)
 	e.String(m.Admin)
 	e.Bool(m.Alive)
+	e.String(m.Zone)
+	e.Uint(uint64(m.State))
 }
 
 func (m *BrokerInfo) decode(d *mpack.Decoder) {
@@ -19,6 +21,8 @@ func (m *BrokerInfo) decode(d *mpack.Decoder) {
 	m.Listen = f.String()
 	m.Admin = f.String()
 	m.Alive = f.Bool()
+	m.Zone = f.String()
+	m.State = protocol.BrokerState(f.Uint8())
 	f.End()
 }
 
@@ -58,7 +62,7 @@ func (m *PartitionInfo) decode(d *mpack.Decoder) {
 }
 
 func (m *TopicInfo) encode(e *mpack.Encoder) {
-	e.Array(4)
+	e.Array(5)
 	e.Uint(uint64(m.ID))
 	e.String(m.Name)
 	m.Config.encode(e)
@@ -66,6 +70,7 @@ func (m *TopicInfo) encode(e *mpack.Encoder) {
 	for i := range m.Partitions {
 		m.Partitions[i].encode(e)
 	}
+	e.Uint(uint64(m.Replicas))
 }
 
 func (m *TopicInfo) decode(d *mpack.Decoder) {
@@ -76,6 +81,7 @@ func (m *TopicInfo) decode(d *mpack.Decoder) {
 		m.Config.decode(d)
 	}
 	m.Partitions = mpack.List(&f, protocol.MaxPartitions, func(d *mpack.Decoder, m *PartitionInfo) { m.decode(d) })
+	m.Replicas = f.Uint32()
 	f.End()
 }
 

@@ -51,12 +51,13 @@ func (m *DeleteTopic) decode(d *mpack.Decoder) {
 }
 
 func (m *AlterTopic) encode(e *mpack.Encoder) {
-	e.Array(5)
+	e.Array(6)
 	e.String(m.Name)
 	mpack.OptUint(e, m.Partitions)
 	mpack.OptUint(e, m.RetentionMillis)
 	mpack.OptUint(e, m.RetentionBytes)
 	mpack.OptUint(e, m.SegmentBytes)
+	mpack.OptUint(e, m.Replicas)
 }
 
 func (m *AlterTopic) decode(d *mpack.Decoder) {
@@ -66,6 +67,7 @@ func (m *AlterTopic) decode(d *mpack.Decoder) {
 	m.RetentionMillis = f.OptUint64()
 	m.RetentionBytes = f.OptUint64()
 	m.SegmentBytes = f.OptUint64()
+	m.Replicas = f.OptUint32()
 	f.End()
 }
 
@@ -102,5 +104,25 @@ func (m *SubscriptionsRequest) encode(e *mpack.Encoder) {
 func (m *SubscriptionsRequest) decode(d *mpack.Decoder) {
 	f := d.Fields()
 	m.Topic = protocol.TopicID(f.Uint64())
+	f.End()
+}
+
+func (m *SetBrokerState) encode(e *mpack.Encoder) {
+	e.Array(2)
+	e.Uint(uint64(m.Broker))
+	e.Uint(uint64(m.State))
+}
+
+func (m *SetBrokerState) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Broker = protocol.BrokerID(f.Uint64())
+	m.State = protocol.BrokerState(f.Uint8())
+	f.End()
+}
+
+func (*ListMoves) encode(e *mpack.Encoder) { e.Array(0) }
+
+func (*ListMoves) decode(d *mpack.Decoder) {
+	f := d.Fields()
 	f.End()
 }

@@ -160,3 +160,47 @@ func (m *Subscriptions) decode(d *mpack.Decoder) {
 	m.Subscriptions = mpack.List(&f, unlimited, func(d *mpack.Decoder, m *SubscriptionState) { m.decode(d) })
 	f.End()
 }
+
+func (*SetBrokerStateOK) encode(e *mpack.Encoder) { e.Array(0) }
+
+func (*SetBrokerStateOK) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	f.End()
+}
+
+func (m *Move) encode(e *mpack.Encoder) {
+	e.Array(7)
+	e.Uint(uint64(m.Topic))
+	e.Uint(uint64(m.Partition))
+	e.Uint(m.Shard)
+	e.Uint(m.ID)
+	e.Uint(uint64(m.Add))
+	e.Uint(uint64(m.Remove))
+	e.Bool(m.Undo)
+}
+
+func (m *Move) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Topic = protocol.TopicID(f.Uint64())
+	m.Partition = protocol.Partition(f.Uint32())
+	m.Shard = f.Uint64()
+	m.ID = f.Uint64()
+	m.Add = protocol.BrokerID(f.Uint64())
+	m.Remove = protocol.BrokerID(f.Uint64())
+	m.Undo = f.Bool()
+	f.End()
+}
+
+func (m *Moves) encode(e *mpack.Encoder) {
+	e.Array(1)
+	e.Array(len(m.Moves))
+	for i := range m.Moves {
+		m.Moves[i].encode(e)
+	}
+}
+
+func (m *Moves) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Moves = mpack.List(&f, unlimited, func(d *mpack.Decoder, m *Move) { m.decode(d) })
+	f.End()
+}

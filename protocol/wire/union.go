@@ -18,6 +18,8 @@ const (
 	tagPartitionState = 6
 	tagClusterStatus  = 7
 	tagSubscriptions  = 8
+	tagSetBrokerState = 9
+	tagListMoves      = 10
 )
 
 // body is what a request or response carries.
@@ -102,6 +104,10 @@ func (m *Request) set() (uint64, body) {
 		return tagClusterStatus, m.ClusterStatus
 	case m.Subscriptions != nil:
 		return tagSubscriptions, m.Subscriptions
+	case m.SetBrokerState != nil:
+		return tagSetBrokerState, m.SetBrokerState
+	case m.ListMoves != nil:
+		return tagListMoves, m.ListMoves
 	}
 	return math.MaxUint64, nil
 }
@@ -124,6 +130,10 @@ func (m *Request) choose(tag uint64) body {
 		return fresh(&m.ClusterStatus)
 	case tagSubscriptions:
 		return fresh(&m.Subscriptions)
+	case tagSetBrokerState:
+		return fresh(&m.SetBrokerState)
+	case tagListMoves:
+		return fresh(&m.ListMoves)
 	}
 	return nil
 }
@@ -148,6 +158,10 @@ func (m *Response) set() (uint64, body) {
 		return tagClusterStatus, m.ClusterStatus
 	case m.Subscriptions != nil:
 		return tagSubscriptions, m.Subscriptions
+	case m.SetBrokerState != nil:
+		return tagSetBrokerState, m.SetBrokerState
+	case m.ListMoves != nil:
+		return tagListMoves, m.ListMoves
 	}
 	return math.MaxUint64, nil
 }
@@ -172,6 +186,10 @@ func (m *Response) choose(tag uint64) body {
 		return fresh(&m.ClusterStatus)
 	case tagSubscriptions:
 		return fresh(&m.Subscriptions)
+	case tagSetBrokerState:
+		return fresh(&m.SetBrokerState)
+	case tagListMoves:
+		return fresh(&m.ListMoves)
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ func (e *encoder) array(n int)    { e.must(e.enc.EncodeArrayLen(n)) }
 func (e *encoder) uint(v uint64)  { e.must(e.enc.EncodeUint(v)) }
 func (e *encoder) str(s string)   { e.must(e.enc.EncodeString(s)) }
 func (e *encoder) bytes(b []byte) { e.must(e.enc.EncodeBytes(b)) }
+func (e *encoder) bool(v bool)    { e.must(e.enc.EncodeBool(v)) }
 
 // optional writes nil or the number.
 func (e *encoder) optional(v *uint64) {
@@ -134,6 +135,14 @@ func (d *decoder) uintMax(max uint64) uint64 {
 		return 0
 	}
 	return v
+}
+
+func (d *decoder) bool() bool {
+	if d.err != nil {
+		return false
+	}
+	v, err := d.dec.DecodeBool()
+	return d.keep(err) && v
 }
 
 // optional reads nil or a number.

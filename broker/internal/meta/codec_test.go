@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -18,26 +19,44 @@ import (
 )
 
 func sampleCommands() []*command {
+	zoned := testBroker(2)
+	zoned.Zone, zoned.Founder = "hall-b", true
 	return []*command{
 		{create: &wire.CreateTopic{Name: "orders", Partitions: 8, Replicas: 3, RequestID: 1 << 60,
 			Config: wire.TopicConfig{RetentionMillis: 1000, RetentionBytes: 1 << 40, SegmentBytes: 1 << 20}}},
 		{remove: &removeTopic{request: 7, DeleteTopic: wire.DeleteTopic{Name: "orders", ID: 9}}},
 		{alter: &alterTopic{request: 8, AlterTopic: wire.AlterTopic{Name: "orders", Partitions: ptr(uint32(16)),
-			RetentionBytes: ptr(uint64(0))}}},
+			RetentionBytes: ptr(uint64(0)), Replicas: ptr(uint32(3))}}},
 		{producer: &initProducer{nonce: 5, name: "billing"}},
-		{broker: testBroker(2)},
+		{broker: zoned},
+		{state: &setState{request: 9, broker: 3, from: Active, to: Drained}},
+		{retire: &retireBroker{broker: 300}},
+		{begin: &beginMove{request: 10, MoveSpec: MoveSpec{TP: protocol.TopicPartition{Topic: 2, Partition: 1}, Add: 3, Remove: 2,
+			Brokers: []protocol.BrokerID{2, 1}}}},
+		{step: &moveStep{kind: kindFinishMove, id: 1 << 40}},
+		{step: &moveStep{kind: kindUndoMove, id: 7}},
+		{step: &moveStep{kind: kindUndoneMove, id: 7}},
+		{prefer: &preferLeader{request: 11, tp: protocol.TopicPartition{Topic: 2, Partition: 1}, broker: 3}},
 	}
 }
 
 // The bytes of commands are in logs on disk: they never change.
 func TestCommandGolden(t *testing.T) {
 	golden := []string{
-		"990101cf1000000000000000a66f72646572730803cd03e8cf0000010000000000ce00100000",
-		"95010207a66f726465727309",
-		"98010308a66f726465727310c000c0",
-		"94010405a762696c6c696e67",
-		"97010502a768323a37343030a768323a37343032a768323a37343031c41002000000000000000000000000000000",
+		"990201cf1000000000000000a66f72646572730803cd03e8cf0000010000000000ce00100000",
+		"95020207a66f726465727309",
+		"99020308a66f726465727310c000c003",
+		"94020405a762696c6c696e67",
+		"99020502a768323a37343030a768323a37343032a768323a37343031c41002000000000000000000000000000000a668616c6c2d62c3",
+		"96020609030102",
+		"930207cd012c",
+		"9802080a02010302920201",
+		"930209cf0000010000000000",
+		"93020a07",
+		"93020b07",
+		"96020c0b020103",
 	}
+	require.Len(t, sampleCommands(), len(golden))
 	for i, c := range sampleCommands() {
 		require.Equal(t, golden[i], hex.EncodeToString(c.encode()))
 		got, err := decodeCommand(c.encode())
@@ -49,7 +68,7 @@ func TestCommandGolden(t *testing.T) {
 func TestCommandOfNewerVersion(t *testing.T) {
 	e := newEncoder()
 	e.array(2)
-	e.uint(2)
+	e.uint(commandVersion + 1)
 	e.uint(1)
 	_, err := decodeCommand(e.buf.Bytes())
 	require.ErrorIs(t, err, errNewerCommand)
@@ -58,17 +77,23 @@ func TestCommandOfNewerVersion(t *testing.T) {
 	require.ErrorContains(t, err, "upgrade")
 	e = newEncoder()
 	e.array(2)
-	e.uint(1)
+	e.uint(commandVersion)
 	e.uint(99)
 	_, err = decodeCommand(e.buf.Bytes())
 	require.ErrorIs(t, err, errNewerCommand)
+}
+
+func TestCommandOfOlderVersion(t *testing.T) {
+	_, err := NewMachine().Update(statemachine.Entry{Index: 9, Cmd: []byte{0x92, commandVersion - 1, 1}})
+	require.ErrorIs(t, err, errOlderCommand)
+	require.ErrorContains(t, err, "empty data_dir")
 }
 
 // A field that a later version adds behind the known ones is skipped.
 func TestCommandWithMoreFields(t *testing.T) {
 	e := newEncoder()
 	e.array(8)
-	e.uint(1)
+	e.uint(commandVersion)
 	e.uint(uint64(kindInitProducer))
 	e.uint(5)
 	e.str("billing")
@@ -84,7 +109,7 @@ func TestCommandWithMoreFields(t *testing.T) {
 func TestUnreadableCommandIsRefused(t *testing.T) {
 	m := NewMachine()
 	deep := bytes.Repeat([]byte{0x91}, 100)
-	for _, cmd := range [][]byte{nil, {0x90}, {0x92, 1, 0}, {0x92, 1, 1}, deep, make([]byte, 5000)} {
+	for _, cmd := range [][]byte{nil, {0x90}, {0x92, commandVersion, 0}, {0x92, commandVersion, 1}, deep, make([]byte, 5000)} {
 		r, err := m.Update(statemachine.Entry{Cmd: cmd})
 		require.NoError(t, err)
 		res, err := decodeResult(r.Data)
@@ -126,21 +151,38 @@ func FuzzDecodeResult(f *testing.F) {
 
 func sampleSnapshot(t testing.TB) []byte {
 	s := newState()
-	for i := range 3 {
-		s.apply(&command{broker: testBroker(i + 1)})
+	for i := range 6 {
+		b := testBroker(i + 1)
+		b.Zone, b.Founder = fmt.Sprintf("zone-%d", i), i < 2
+		require.Zero(t, s.apply(&command{broker: b}).code)
 	}
 	for _, c := range sampleCommands() {
 		s.apply(c)
 	}
-	s.apply(create("logs", 3, 2, 99))
+	require.Zero(t, s.apply(create("logs", 3, 2, 99)).code)
+	logs, _ := s.image.TopicNamed("logs")
+	tp := protocol.TopicPartition{Topic: logs.ID}
+	require.Zero(t, s.apply(&command{state: &setState{broker: 5, to: Leaving}}).code)
+	require.Zero(t, s.apply(&command{state: &setState{broker: 2, to: Leaving}}).code)
+	for _, m := range []MoveSpec{
+		{TP: tp, Add: spare(s, tp), Remove: logs.Partitions[0].Replicas[0].Broker, Brokers: logs.Partitions[0].Brokers()},
+		{TP: Metadata, Add: 4, Remove: 2, Brokers: []protocol.BrokerID{1, 2}},
+	} {
+		r := s.apply(&command{begin: &beginMove{MoveSpec: m}})
+		require.Zero(t, r.code, r.message)
+	}
+	require.Zero(t, s.apply(&command{step: &moveStep{kind: kindUndoMove, id: 1}}).code)
+	emptied(t, s, 5)
+	require.Zero(t, s.apply(&command{retire: &retireBroker{broker: 5}}).code)
 	var buf bytes.Buffer
 	require.NoError(t, saveSnapshot(&buf, s, nil))
 	return buf.Bytes()
 }
 
-// A snapshot written by an earlier version is read for ever. The file is made by removing it and running the test.
+// The bytes of snapshots are on disk: they never change under one version. The file is made by removing it and running
+// the test.
 func TestSnapshotGolden(t *testing.T) {
-	const name = "testdata/snapshot.v1"
+	const name = "testdata/snapshot.v2"
 	golden, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
 		require.NoError(t, os.WriteFile(name, sampleSnapshot(t), 0o644))
@@ -153,10 +195,20 @@ func TestSnapshotGolden(t *testing.T) {
 	require.True(t, ok)
 	require.Len(t, topic.Partitions, 3)
 	require.Len(t, s.producers, 1)
-	require.Len(t, s.answers.ring, 4)
+	require.Len(t, s.image.Moves(), 2)
+	require.True(t, s.image.Retired(5))
 	var again bytes.Buffer
 	require.NoError(t, saveSnapshot(&again, s, nil))
 	require.Equal(t, golden, again.Bytes())
+}
+
+func TestSnapshotOfAnotherVersion(t *testing.T) {
+	for _, v := range []byte{snapshotVersion - 1, snapshotVersion + 1} {
+		b := sampleSnapshot(t)
+		b[len(snapshotMagic)] = v
+		_, err := loadSnapshot(bytes.NewReader(b), nil)
+		require.ErrorContains(t, err, "start the broker version that wrote it")
+	}
 }
 
 func FuzzLoadSnapshot(f *testing.F) {

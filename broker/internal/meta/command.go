@@ -11,20 +11,33 @@ import (
 
 // A command is a msgpack array [version, kind, fields...]. Kinds are never renumbered. A change that older brokers
 // would apply differently needs a new version or kind: they stop on it instead of diverging.
-const commandVersion = 1
+const commandVersion = 2
 
 type commandKind uint8
 
 const (
-	kindCreateTopic    commandKind = 1 // request, name, partitions, replicas, retention ms, retention bytes, segment bytes
-	kindDeleteTopic    commandKind = 2 // request, name, topic id
-	kindAlterTopic     commandKind = 3 // request, name, partitions?, retention ms?, retention bytes?, segment bytes?
-	kindInitProducer   commandKind = 4 // nonce, name
-	kindRegisterBroker commandKind = 5 // id, listen, admin, raft address, directory id
+	kindCreateTopic    commandKind = 1  // request, name, partitions, replicas, retention ms, retention bytes, segment bytes
+	kindDeleteTopic    commandKind = 2  // request, name, topic id
+	kindAlterTopic     commandKind = 3  // request, name, partitions?, retention ms?, retention bytes?, segment bytes?, replicas?
+	kindInitProducer   commandKind = 4  // nonce, name
+	kindRegisterBroker commandKind = 5  // id, listen, admin, raft address, directory id, zone, founder
+	kindSetBrokerState commandKind = 6  // request, broker, from (0: any), to
+	kindRetireBroker   commandKind = 7  // broker
+	kindBeginMove      commandKind = 8  // request, topic, partition, add, remove, [brokers]
+	kindFinishMove     commandKind = 9  // move
+	kindUndoMove       commandKind = 10 // move
+	kindUndoneMove     commandKind = 11 // move
+	kindPreferLeader   commandKind = 12 // request, topic, partition, broker
+
+	lastKind = kindPreferLeader
 )
 
-// errNewerCommand stops the replica: skipping a command that other brokers understand would make the states differ.
-var errNewerCommand = errors.New("the metadata log holds a command of a newer version: upgrade this broker")
+// Both stop the replica: skipping a command that other brokers understand would make the states differ.
+var (
+	errNewerCommand = errors.New("the metadata log holds a command of a newer version: upgrade this broker")
+	errOlderCommand = errors.New("the metadata log holds commands that this version does not read any more: start with an " +
+		"empty data_dir, or with the version that wrote it")
+)
 
 // command is one decoded command; exactly one field is set.
 type command struct {
@@ -33,6 +46,11 @@ type command struct {
 	alter    *alterTopic
 	producer *initProducer
 	broker   *Broker
+	state    *setState
+	retire   *retireBroker
+	begin    *beginMove
+	step     *moveStep
+	prefer   *preferLeader
 }
 
 type removeTopic struct {
@@ -68,13 +86,14 @@ func (c *command) encode() []byte {
 		e.uint(uint64(c.remove.ID))
 	case c.alter != nil:
 		r := c.alter
-		e.head(kindAlterTopic, 6)
+		e.head(kindAlterTopic, 7)
 		e.uint(r.request)
 		e.str(r.Name)
 		e.optional(widen(r.Partitions))
 		e.optional(r.RetentionMillis)
 		e.optional(r.RetentionBytes)
 		e.optional(r.SegmentBytes)
+		e.optional(widen(r.Replicas))
 	case c.producer != nil:
 		e.head(kindInitProducer, 2)
 		e.uint(c.producer.nonce)
@@ -82,8 +101,44 @@ func (c *command) encode() []byte {
 	case c.broker != nil:
 		e.head(kindRegisterBroker, brokerFields)
 		e.broker(c.broker)
+	default:
+		c.encodeMembership(e)
 	}
 	return e.buf.Bytes()
+}
+
+// encodeMembership writes the commands on brokers and replicas.
+func (c *command) encodeMembership(e *encoder) {
+	switch {
+	case c.state != nil:
+		e.head(kindSetBrokerState, 4)
+		e.uint(c.state.request)
+		e.uint(uint64(c.state.broker))
+		e.uint(uint64(c.state.from))
+		e.uint(uint64(c.state.to))
+	case c.retire != nil:
+		e.head(kindRetireBroker, 1)
+		e.uint(uint64(c.retire.broker))
+	case c.begin != nil:
+		r := c.begin
+		e.head(kindBeginMove, 6)
+		e.uint(r.request)
+		e.place(r.TP)
+		e.uint(uint64(r.Add))
+		e.uint(uint64(r.Remove))
+		e.array(len(r.Brokers))
+		for _, b := range r.Brokers {
+			e.uint(uint64(b))
+		}
+	case c.step != nil:
+		e.head(c.step.kind, 1)
+		e.uint(c.step.id)
+	case c.prefer != nil:
+		e.head(kindPreferLeader, 4)
+		e.uint(c.prefer.request)
+		e.place(c.prefer.tp)
+		e.uint(uint64(c.prefer.broker))
+	}
 }
 
 func (e *encoder) head(k commandKind, fields int) {
@@ -98,7 +153,13 @@ func (e *encoder) config(c wire.TopicConfig) {
 	e.uint(c.SegmentBytes)
 }
 
-const brokerFields = 5
+func (e *encoder) place(tp protocol.TopicPartition) {
+	e.uint(uint64(tp.Topic))
+	e.uint(uint64(tp.Partition))
+}
+
+// brokerFields is what a broker registers; snapshots add what the cluster keeps.
+const brokerFields = 7
 
 func (e *encoder) broker(b *Broker) {
 	e.uint(uint64(b.ID))
@@ -106,6 +167,8 @@ func (e *encoder) broker(b *Broker) {
 	e.str(b.Admin)
 	e.str(b.RaftAddr)
 	e.bytes(b.DirID[:])
+	e.str(b.Zone)
+	e.bool(b.Founder)
 }
 
 func widen(v *uint32) *uint64 {
@@ -116,8 +179,8 @@ func widen(v *uint32) *uint64 {
 	return &w
 }
 
-// decodeCommand reads one command. errNewerCommand means that this version must not go on; any other error means that
-// the bytes are not a command of this version.
+// decodeCommand reads one command. errNewerCommand and errOlderCommand mean that this version must not go on; any other
+// error means that the bytes are not a command.
 func decodeCommand(b []byte) (*command, error) {
 	if len(b) > maxCommandBytes {
 		return nil, fmt.Errorf("decode metadata command: %d bytes, at most %d are allowed", len(b), maxCommandBytes)
@@ -128,8 +191,11 @@ func decodeCommand(b []byte) (*command, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("decode metadata command: %w", d.err)
 	}
-	if version > commandVersion || kind > uint64(kindRegisterBroker) {
+	if version > commandVersion || kind > uint64(lastKind) {
 		return nil, fmt.Errorf("decode metadata command version %d kind %d: %w", version, kind, errNewerCommand)
+	}
+	if version < commandVersion {
+		return nil, fmt.Errorf("decode metadata command version %d kind %d: %w", version, kind, errOlderCommand)
 	}
 	c := &command{}
 	want := c.decodeFields(d, commandKind(kind))
@@ -162,10 +228,10 @@ func (c *command) decodeFields(d *decoder, kind commandKind) int {
 	case kindAlterTopic:
 		c.alter = &alterTopic{request: d.uint()}
 		c.alter.Name = d.str(name)
-		c.alter.Partitions = d.narrow()
+		c.alter.Partitions = d.narrow(protocol.MaxPartitions)
 		c.alter.RetentionMillis, c.alter.RetentionBytes = d.optional(), d.optional()
-		c.alter.SegmentBytes = d.optional()
-		return 6
+		c.alter.SegmentBytes, c.alter.Replicas = d.optional(), d.narrow(protocol.MaxReplicas)
+		return 7
 	case kindInitProducer:
 		c.producer = &initProducer{nonce: d.uint(), name: d.str(name)}
 		return 2
@@ -173,6 +239,32 @@ func (c *command) decodeFields(d *decoder, kind commandKind) int {
 		b := d.broker()
 		c.broker = &b
 		return brokerFields
+	}
+	return c.decodeMembership(d, kind)
+}
+
+// decodeMembership reads the commands on brokers and replicas.
+func (c *command) decodeMembership(d *decoder, kind commandKind) int {
+	switch kind {
+	case kindSetBrokerState:
+		c.state = &setState{request: d.uint(), broker: protocol.BrokerID(d.uint()), from: d.brokerState(), to: d.brokerState()}
+		return 4
+	case kindRetireBroker:
+		c.retire = &retireBroker{broker: protocol.BrokerID(d.uint())}
+		return 1
+	case kindBeginMove:
+		c.begin = &beginMove{request: d.uint()}
+		c.begin.TP, c.begin.Add, c.begin.Remove = d.place(), protocol.BrokerID(d.uint()), protocol.BrokerID(d.uint())
+		for range d.array(MaxBrokers) {
+			c.begin.Brokers = append(c.begin.Brokers, protocol.BrokerID(d.uint()))
+		}
+		return 6
+	case kindFinishMove, kindUndoMove, kindUndoneMove:
+		c.step = &moveStep{kind: kind, id: d.uint()}
+		return 1
+	case kindPreferLeader:
+		c.prefer = &preferLeader{request: d.uint(), tp: d.place(), broker: protocol.BrokerID(d.uint())}
+		return 4
 	}
 	d.fail("kind is not known")
 	return 0
@@ -182,13 +274,22 @@ func (d *decoder) config() wire.TopicConfig {
 	return wire.TopicConfig{RetentionMillis: d.uint(), RetentionBytes: d.uint(), SegmentBytes: d.uint()}
 }
 
-func (d *decoder) narrow() *uint32 {
+func (d *decoder) place() protocol.TopicPartition {
+	return protocol.TopicPartition{
+		Topic: protocol.TopicID(d.uint()), Partition: protocol.Partition(d.uintMax(protocol.MaxPartitions)),
+	}
+}
+
+func (d *decoder) brokerState() BrokerState { return BrokerState(d.uintMax(1<<8 - 1)) }
+
+// narrow reads nil or a number of at most max, which fits into 32 bits.
+func (d *decoder) narrow(max uint64) *uint32 {
 	v := d.optional()
 	if v == nil {
 		return nil
 	}
-	if *v > protocol.MaxPartitions {
-		d.fail("%d partitions", *v)
+	if *v > max {
+		d.fail("number %d is above %d", *v, max)
 		return nil
 	}
 	n := uint32(*v)
@@ -203,53 +304,6 @@ func (d *decoder) broker() Broker {
 		d.fail("directory id of %d bytes", len(dir))
 	}
 	copy(b.DirID[:], dir)
+	b.Zone, b.Founder = d.str(MaxZoneBytes), d.bool()
 	return b
-}
-
-// result is the answer to a command, encoded as a msgpack array [code, message, version, a, b].
-type result struct {
-	code    protocol.Code // 0: done
-	message string
-	version uint64 // image version at which the effect is visible
-	a, b    uint64 // topic ID; or producer ID and epoch
-}
-
-func refuse(err *protocol.Error) result {
-	m := err.Message
-	if len(m) > maxMessageBytes {
-		m = m[:maxMessageBytes]
-	}
-	return result{code: err.Code, message: m}
-}
-
-func (r *result) err() error {
-	if r.code == 0 {
-		return nil
-	}
-	return &protocol.Error{Code: r.code, Message: r.message}
-}
-
-const resultFields = 5
-
-func (r *result) encode() []byte {
-	e := newEncoder()
-	e.array(resultFields)
-	e.uint(uint64(r.code))
-	e.str(r.message)
-	e.uint(r.version)
-	e.uint(r.a)
-	e.uint(r.b)
-	return e.buf.Bytes()
-}
-
-func decodeResult(b []byte) (result, error) {
-	d := newDecoder(bytes.NewReader(b))
-	extra := d.fields(resultFields)
-	r := result{code: protocol.Code(d.uintMax(1<<16 - 1)), message: d.str(maxMessageBytes)}
-	r.version, r.a, r.b = d.uint(), d.uint(), d.uint()
-	d.rest(extra)
-	if d.err != nil {
-		return result{}, fmt.Errorf("decode metadata result: %w", d.err)
-	}
-	return r, nil
 }

@@ -1,5 +1,5 @@
 // Package meta is the metadata of the cluster: which brokers, topics and partitions there are, where the replicas
-// of each partition live, and which named producers exist.
+// of each partition live and shall live, and which named producers exist.
 //
 // It owns the state machine of the metadata shard (Raft shard 1, replicated to every broker), the immutable Image
 // that every broker reads locally, the Service that changes it, and the table of current partition leaders, which
@@ -16,9 +16,31 @@
 //	      brokers.
 //	Inv6  an image is published before the command's result is delivered, so a call that has returned is visible in
 //	      the caller's Image.
+//	Inv7  a broker ID that was retired never registers again; a replica ID is never used again in its shard.
+//	Inv8  a partition has at most one move; the brokers of its replicas and of the one that joins are distinct, and at
+//	      least one replica stays. The same holds for the metadata shard once a founder has registered.
 //
-// Bounds: MaxBrokers, MaxTopics, MaxTotalPartitions, MaxNamedProducers; a command that would pass one is refused with
-// CodeLimitExceeded. Everything decoded from a command or snapshot is checked against these before it is allocated.
+// # Membership
+//
+// A broker is active, drained (gets nothing new) or leaving (is being emptied, then retired):
+//
+//	register ──▶ active ◀──▶ drained
+//	               │ ▲          │
+//	               ▼ │ cancel   ▼
+//	              leaving ◀─────┘  ──▶ retired, when it holds no replica: its ID is refused for ever
+//
+// Leaving is refused when the active brokers that stay are too few for the replicas of some topic or for the metadata's
+// voters. It cannot be cancelled once the broker's replica of the metadata was removed (Broker.MetaRemoved): Raft never
+// takes that replica's ID again, and a broker without metadata serves nothing. For the same reason only a leaving broker
+// can lose its vote in the metadata.
+//
+// A move says what replicas a partition shall have; it is begun, finished, undone by commands that name its ID. This
+// package does not know how far Raft has come: whoever leads the shard does, and ends the move with what is true there.
+// So a move that was asked to be undone may still be finished. A learner of the metadata that was promoted cannot be
+// made a learner again: its move can only be undone before.
+//
+// Bounds: MaxBrokers, MaxRetired, MaxMoves, MaxTopics, MaxTotalPartitions, MaxNamedProducers; a command that would pass one
+// is refused with CodeLimitExceeded. Everything decoded from a command or snapshot is checked against these before it is allocated.
 //
 // Every exported method may be called from any goroutine. Machine.Update and the snapshot methods are called by
 // Dragonboat, which never runs them at the same time.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"slices"
 
+	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/wire"
 )
@@ -15,44 +16,29 @@ type DirID [16]byte
 // String returns the ID in hexadecimal.
 func (d DirID) String() string { return hex.EncodeToString(d[:]) }
 
-// Broker is one registered broker.
+// BrokerState says what may be placed on a broker.
+type BrokerState = protocol.BrokerState
+
+// The states of a broker.
+const (
+	Active  = protocol.BrokerActive
+	Drained = protocol.BrokerDrained
+	Leaving = protocol.BrokerLeaving
+)
+
+// Broker is one registered broker. It registers all fields but State and MetaRemoved, which the cluster keeps.
 type Broker struct {
 	ID       protocol.BrokerID
 	Listen   string // host:port of the QUIC listener
 	Admin    string // host:port of the admin HTTP listener
 	RaftAddr string // host:port of the Raft listener
 	DirID    DirID
-}
+	Zone     string // what fails together, at most MaxZoneBytes; empty is a zone like any other
+	Founder  bool   // voted in the metadata shard from its founding; what it registers with first counts
 
-// Replica is one copy of a partition.
-type Replica struct {
-	Broker    protocol.BrokerID
-	ReplicaID uint64 // of Raft; never used again in the same shard
-}
-
-// Partition is the placement of one partition. Replicas[0] is the preferred leader.
-type Partition struct {
-	Shard    uint64
-	Replicas []Replica
-}
-
-// On returns the replica on broker b, if there is one.
-func (p *Partition) On(b protocol.BrokerID) (Replica, bool) {
-	for _, r := range p.Replicas {
-		if r.Broker == b {
-			return r, true
-		}
-	}
-	return Replica{}, false
-}
-
-// Brokers returns the brokers that hold a replica, the preferred leader first.
-func (p *Partition) Brokers() []protocol.BrokerID {
-	out := make([]protocol.BrokerID, len(p.Replicas))
-	for i, r := range p.Replicas {
-		out[i] = r.Broker
-	}
-	return out
+	State BrokerState
+	// MetaRemoved says that its replica of the metadata was removed, which is for good: the broker can only be retired.
+	MetaRemoved bool
 }
 
 // Topic is one topic. It is immutable: a changed topic is another Topic with the same ID.
@@ -60,6 +46,7 @@ type Topic struct {
 	ID              protocol.TopicID
 	Name            string
 	Config          wire.TopicConfig
+	Replicas        int         // wanted for each partition; what a partition has follows by moves
 	Partitions      []Partition // Partitions[i] is partition i
 	CreateRequestID uint64
 
@@ -73,12 +60,23 @@ type Image struct {
 	NextTopic  protocol.TopicID // every topic below it existed at some time
 	Partitions int              // of all topics
 
-	brokers []Broker // by ID
-	byID    []*Topic // by ID
-	byName  []*Topic // the same topics by name
+	NextReplica uint64    // every replica ID from FirstReplica to below it was assigned at some time
+	NextMove    uint64    // every move from 1 to below it was begun at some time
+	Meta        Partition // the metadata shard: Replicas are its voters, and a replica's ID is its broker's
+
+	brokers []Broker            // by ID
+	retired []protocol.BrokerID // sorted
+	byID    []*Topic            // by ID
+	byName  []*Topic            // the same topics by name
+	moves   []Moving            // by Move.ID
 }
 
-func newImage() *Image { return &Image{NextShard: FirstShard, NextTopic: 1} }
+func newImage() *Image {
+	return &Image{
+		NextShard: FirstShard, NextTopic: 1, NextReplica: FirstReplica, NextMove: 1,
+		Meta: Partition{Shard: raftnode.MetaShard},
+	}
+}
 
 // Broker returns a registered broker.
 func (im *Image) Broker(id protocol.BrokerID) (Broker, bool) {
@@ -91,6 +89,12 @@ func (im *Image) Broker(id protocol.BrokerID) (Broker, bool) {
 
 // Brokers returns all registered brokers by ID. The caller must not change the slice.
 func (im *Image) Brokers() []Broker { return im.brokers }
+
+// Retired reports whether the broker was retired: its ID is refused for ever.
+func (im *Image) Retired(id protocol.BrokerID) bool {
+	_, found := slices.BinarySearch(im.retired, id)
+	return found
+}
 
 // Topic returns the topic with an ID.
 func (im *Image) Topic(id protocol.TopicID) (*Topic, bool) {
@@ -186,6 +190,16 @@ func (im *Image) withBroker(b Broker) *Image {
 	return c
 }
 
+// withRetired removes a broker and remembers its ID.
+func (im *Image) withRetired(id protocol.BrokerID) *Image {
+	c := im.next()
+	i, _ := im.findBroker(id)
+	c.brokers = slices.Delete(slices.Clone(im.brokers), i, i+1)
+	at, _ := slices.BinarySearch(im.retired, id)
+	c.retired = slices.Insert(slices.Clone(im.retired), at, id)
+	return c
+}
+
 // withTopic adds t or replaces the topic that has its ID, and counts the shards it has used. t is the image's from
 // now on.
 func (im *Image) withTopic(t *Topic) *Image {
@@ -216,6 +230,7 @@ func (im *Image) withoutTopic(t *Topic) *Image {
 	c.byID = removeCopy(im.byID, i)
 	c.byName = removeCopy(im.byName, n)
 	c.Partitions -= len(t.Partitions)
+	c.moves = im.movesExcept(func(tp protocol.TopicPartition) bool { return tp.Topic == t.ID })
 	return c
 }
 

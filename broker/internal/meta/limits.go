@@ -12,6 +12,14 @@ const (
 	MaxNamedProducers = 100_000
 	// MaxAddressBytes bounds each address of a broker.
 	MaxAddressBytes = 256
+	// MaxZoneBytes bounds the name of a broker's zone.
+	MaxZoneBytes = 64
+	// MaxBrokerID bounds broker IDs, so that a founding replica's ID is below every later one.
+	MaxBrokerID = FirstReplica - 1
+	// MaxRetired bounds the broker IDs that were ever retired: they are not forgotten.
+	MaxRetired = 4096
+	// MaxMoves bounds the moves under way at one time.
+	MaxMoves = 1024
 
 	// MinSegmentBytes and MaxSegmentBytes bound a topic's segment size when one is set.
 	MinSegmentBytes = 64 << 10
@@ -24,6 +32,10 @@ const (
 
 // FirstShard is the first shard ID given to a partition. Lower ones belong to the metadata and to the future.
 const FirstShard = 16
+
+// FirstReplica is the first replica ID that is given to a replica which joins a shard. Those that a shard is founded with
+// have their brokers' IDs, which are lower.
+const FirstReplica uint64 = 1 << 32
 
 const (
 	// rememberedRequests is how many answers the state machine keeps for repeats of the same request, in log order.

@@ -53,7 +53,7 @@ func (m *Machine) publish() {
 	m.changed = make(chan struct{})
 }
 
-// Update applies one command. It fails only for a command of a newer version, which stops the broker.
+// Update applies one command. It fails only for a command of another version, which stops the broker.
 func (m *Machine) Update(e statemachine.Entry) (statemachine.Result, error) {
 	data, ok, err := m.Apply(e.Cmd)
 	if err != nil {
@@ -67,10 +67,10 @@ func (m *Machine) Update(e statemachine.Entry) (statemachine.Result, error) {
 }
 
 // Apply executes one encoded command and returns the encoded answer, and whether it was done. A command that cannot
-// be read is refused by every broker alike; one of a newer version is an error.
+// be read is refused by every broker alike; one of another version is an error.
 func (m *Machine) Apply(cmd []byte) (answer []byte, ok bool, err error) {
 	c, err := decodeCommand(cmd)
-	if errors.Is(err, errNewerCommand) {
+	if errors.Is(err, errNewerCommand) || errors.Is(err, errOlderCommand) {
 		return nil, false, err
 	}
 	var r result

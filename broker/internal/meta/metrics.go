@@ -38,6 +38,7 @@ func newMetrics(reg prometheus.Registerer, m *Machine) *metrics {
 		gauge("brokers", "Registered brokers.", func(im *Image) int { return len(im.brokers) }),
 		gauge("topics", "Topics of the cluster.", func(im *Image) int { return len(im.byID) }),
 		gauge("partitions", "Partitions of the cluster.", func(im *Image) int { return im.Partitions }),
+		gauge("moves", "Moves of replicas under way.", func(im *Image) int { return len(im.moves) }),
 	}
 	if reg != nil {
 		reg.MustRegister(ms.all...)
@@ -75,6 +76,26 @@ func (c *command) label() string {
 		return "alter_topic"
 	case c.producer != nil:
 		return "init_producer"
+	case c.state != nil:
+		return "set_broker_state"
+	case c.retire != nil:
+		return "retire_broker"
+	case c.begin != nil:
+		return "begin_move"
+	case c.step != nil:
+		return c.step.label()
+	case c.prefer != nil:
+		return "prefer_leader"
 	}
 	return "register_broker"
+}
+
+func (r *moveStep) label() string {
+	switch r.kind {
+	case kindFinishMove:
+		return "finish_move"
+	case kindUndoMove:
+		return "undo_move"
+	}
+	return "undone_move"
 }

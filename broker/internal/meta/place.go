@@ -10,22 +10,26 @@ import (
 // Load is what a broker carries before a placement.
 type Load struct {
 	Broker        protocol.BrokerID
-	Replicas      int // of all topics
-	Leaders       int // partitions of all topics it is the preferred leader of
-	TopicReplicas int // of the topic that gets partitions
+	Zone          string // what fails together
+	Replicas      int    // of all topics
+	Leaders       int    // partitions of all topics it is the preferred leader of
+	TopicReplicas int    // of the topic that gets partitions
 	TopicLeaders  int
 }
 
 // Place chooses brokers for new partitions of one topic. It returns one list per partition, the preferred leader
 // first. It is pure: the same input gives the same output on every broker.
 //
-// With n brokers, the counts of replicas and of preferred leaders of a topic placed on equal terms differ by at most
-// one between brokers. Who carries the odd one is decided by the load of all topics, so many small topics spread
-// too; a broker that joined later gets its share of each new topic, not all of it.
+// The replicas of a partition are spread over as many zones as there are before a zone is used twice, and then again: no
+// zone gets two more than another that has a broker left. Within that, the counts of replicas of a topic placed on equal
+// terms differ by at most one between the brokers of a zone; if all zones have as many brokers, also between all
+// brokers, and then so do the counts of preferred leaders. (With zones of other sizes the brokers of a small zone
+// carry more, and leaders are as even as the replicas allow.) Who carries the odd one is decided by the load of all
+// topics, so many small topics spread too; a broker that joined later gets its share of each new topic, not all of it.
 //
 // It needs 1 <= replicas <= len(loads).
 func Place(loads []Load, partitions, replicas int) [][]protocol.BrokerID {
-	p := newPlacer(loads)
+	p := newPlacer(loads, partitions, replicas)
 	p.quotas(partitions, replicas)
 	p.groups(partitions, replicas)
 	p.elect()
@@ -35,32 +39,35 @@ func Place(loads []Load, partitions, replicas int) [][]protocol.BrokerID {
 
 type placer struct {
 	loads []Load // by broker; counts grow as the placement is made
-	quota []int  // quota[i]: replicas that broker i still gets
+	zones *zones
+	quota []int // quota[i]: replicas that broker i still gets
 	sets  [][]int
 	lead  []int // lead[k]: index of the preferred leader of partition k, an element of sets[k]
 }
 
-func newPlacer(loads []Load) *placer {
+func newPlacer(loads []Load, partitions, replicas int) *placer {
 	p := &placer{loads: slices.Clone(loads), quota: make([]int, len(loads))}
 	slices.SortFunc(p.loads, func(a, b Load) int { return cmp.Compare(a.Broker, b.Broker) })
+	p.zones = newZones(p.loads, partitions, replicas)
 	return p
 }
 
 // quotas hands out replicas one by one to the broker with the fewest of the topic, then the fewest of all. No broker
-// gets more than one replica per partition. Among equals the first rounds prefer brokers that lead little and the
-// others brokers that lead much, so that each partition can find a leader that has room.
+// gets more than one replica per partition, and each zone gets what it has to. Among equals the first rounds prefer
+// brokers that lead little and the others brokers that lead much, so that each partition can find a leader that has room.
 func (p *placer) quotas(partitions, replicas int) {
 	expect := p.expected()
 	for k := range partitions * replicas {
 		best := -1
 		for i := range p.loads {
-			if p.quota[i] == partitions {
+			if p.quota[i] == partitions || !p.zones.takes(i, partitions) {
 				continue
 			}
 			if best < 0 || p.fewer(i, best, lead(expect, i, best, k < partitions)) {
 				best = i
 			}
 		}
+		p.zones.give(best)
 		p.quota[best]++
 		p.loads[best].TopicReplicas++
 		p.loads[best].Replicas++
@@ -95,17 +102,17 @@ func (p *placer) fewer(i, j, byLeaders int) bool {
 	return cmp.Or(cmp.Compare(a.TopicReplicas, b.TopicReplicas), cmp.Compare(a.Replicas, b.Replicas), byLeaders) < 0
 }
 
-// groups makes the replica sets: each takes one replica from the brokers with the largest quotas, which always leaves
-// quotas that the remaining partitions can use up (Havel and Hakimi). Among equals a set gets one broker that leads
+// groups makes the replica sets: each takes one replica from the brokers with the largest quotas of each zone, which
+// always leaves quotas that the remaining partitions can use up (Havel and Hakimi). Among equals a set gets one broker that leads
 // little and else those that lead much.
 func (p *placer) groups(partitions, replicas int) {
 	expect := p.expected()
 	for range partitions {
-		set := make([]int, 0, replicas)
+		set, room := make([]int, 0, replicas), p.zones.room()
 		for len(set) < replicas {
 			best := -1
 			for i := range p.loads {
-				if slices.Contains(set, i) {
+				if room[p.zones.of[i]] == 0 || slices.Contains(set, i) {
 					continue
 				}
 				if best < 0 || cmp.Or(cmp.Compare(p.quota[best], p.quota[i]), lead(expect, i, best, len(set) == 0)) < 0 {
@@ -113,6 +120,7 @@ func (p *placer) groups(partitions, replicas int) {
 				}
 			}
 			set = append(set, best)
+			room[p.zones.of[best]]--
 		}
 		expect[set[0]] += oneLeader
 		for _, i := range set {

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/trunkline/trunkline/protocol"
-	"github.com/trunkline/trunkline/protocol/wire"
 )
 
 // Node is how the service reaches the metadata shard. NewRaftNode adapts *raftnode.Node.
@@ -163,68 +162,6 @@ func (s *Service) Sync(ctx context.Context) error {
 			return protocol.Errorf(protocol.CodeUnavailable, "wait for current metadata: %v", errors.Join(ctx.Err(), err))
 		}
 	}
-}
-
-// CreateTopic creates a topic. A repeat with the same RequestID returns the topic that the first one created.
-func (s *Service) CreateTopic(ctx context.Context, r wire.CreateTopic) (*Topic, error) {
-	if err := checkCreate(&r); err != nil {
-		return nil, err
-	}
-	if r.RequestID == 0 {
-		r.RequestID = randomID()
-	}
-	res, err := s.change(ctx, &command{create: &r})
-	if err != nil {
-		return nil, err
-	}
-	if t, ok := s.Image().Topic(protocol.TopicID(res.a)); ok {
-		return t, nil
-	}
-	return nil, protocol.Errorf(protocol.CodeTopicNotFound,
-		"topic %q was created (id %d) and has been deleted since", r.Name, res.a)
-}
-
-// DeleteTopic deletes a topic and returns its ID. Deleting an ID that is deleted already succeeds.
-func (s *Service) DeleteTopic(ctx context.Context, r wire.DeleteTopic) (protocol.TopicID, error) {
-	if err := checkDelete(&r); err != nil {
-		return 0, err
-	}
-	res, err := s.change(ctx, &command{remove: &removeTopic{request: randomID(), DeleteTopic: r}})
-	return protocol.TopicID(res.a), err
-}
-
-// AlterTopic changes a topic's configuration or adds partitions.
-func (s *Service) AlterTopic(ctx context.Context, r wire.AlterTopic) (*Topic, error) {
-	if err := checkAlter(&r); err != nil {
-		return nil, err
-	}
-	res, err := s.change(ctx, &command{alter: &alterTopic{request: randomID(), AlterTopic: r}})
-	if err != nil {
-		return nil, err
-	}
-	if t, ok := s.Image().Topic(protocol.TopicID(res.a)); ok {
-		return t, nil
-	}
-	return nil, protocol.Errorf(protocol.CodeTopicNotFound, "topic %q was changed and has been deleted since", r.Name)
-}
-
-// InitProducer opens a named producer under a new epoch, which fences whoever had the name.
-func (s *Service) InitProducer(ctx context.Context, name string) (wire.InitProducerOK, error) {
-	if err := checkName("producer", name); err != nil {
-		return wire.InitProducerOK{}, err
-	}
-	res, err := s.change(ctx, &command{producer: &initProducer{nonce: randomID(), name: name}})
-	return wire.InitProducerOK{Producer: protocol.ProducerID(res.a), Epoch: protocol.ProducerEpoch(res.b)}, err
-}
-
-// RegisterBroker announces a broker and its addresses. It is refused for good (CodeInvalidConfig) when the broker is
-// registered with another data directory.
-func (s *Service) RegisterBroker(ctx context.Context, b Broker) error {
-	if err := checkBroker(&b); err != nil {
-		return err
-	}
-	_, err := s.change(ctx, &command{broker: &b})
-	return err
 }
 
 // randomID draws the identity of a request: never 0, and unlike every other with overwhelming probability.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -174,6 +175,58 @@ func TestServiceOverALossyShard(t *testing.T) {
 	}
 }
 
+// Moves and states of brokers take effect exactly once, too.
+func TestMembershipOverALossyShard(t *testing.T) {
+	for seed := range uint64(5) {
+		synctest.Test(t, func(t *testing.T) {
+			t.Logf("seed %d", seed)
+			ctx := t.Context()
+			s, _ := newTestShard(seed, 7).service(1)
+			register(t, ctx, s, 4)
+			topic, err := s.CreateTopic(ctx, wire.CreateTopic{Name: "a", Partitions: 1, Replicas: 2})
+			require.NoError(t, err)
+			tp := protocol.TopicPartition{Topic: topic.ID}
+			v := NewView(s)
+			for i := range uint64(10) {
+				p, _ := s.Image().Partition(tp)
+				on := p.Brokers()
+				add := protocol.BrokerID(1)
+				for slices.Contains(on, add) {
+					add++
+				}
+				id, err := s.BeginMove(ctx, MoveSpec{TP: tp, Add: add, Remove: on[0], Brokers: on})
+				require.NoError(t, err)
+				require.Equal(t, i+1, id, "begun once")
+				require.Equal(t, []wire.Move{{Topic: topic.ID, Shard: p.Shard, ID: id, Add: add, Remove: on[0]}}, v.Moves())
+				p, _ = s.Image().Partition(tp)
+				require.Equal(t, on, p.Brokers(), "the voters before the move")
+				want := []protocol.BrokerID{add, on[1]}
+				if i%2 == 0 {
+					require.NoError(t, s.UndoMove(ctx, id))
+					require.NoError(t, s.UndoneMove(ctx, id))
+					want = on
+				} else {
+					require.NoError(t, s.FinishMove(ctx, id))
+				}
+				p, _ = s.Image().Partition(tp)
+				require.Equal(t, want, p.Brokers())
+				require.NoError(t, s.PreferLeader(ctx, tp, want[1]))
+			}
+			require.Equal(t, FirstReplica+10, s.Image().NextReplica)
+			require.NoError(t, s.SetBrokerState(ctx, 4, Active, Leaving))
+			require.ErrorContains(t, s.SetBrokerState(ctx, 4, Drained, Active), "nothing was changed")
+			p, _ := s.Image().Partition(tp)
+			if _, has := p.On(4); has {
+				require.ErrorContains(t, s.RetireBroker(ctx, 4), "moved away first")
+				_, err = s.DeleteTopic(ctx, wire.DeleteTopic{Name: "a"})
+				require.NoError(t, err)
+			}
+			require.NoError(t, s.RetireBroker(ctx, 4))
+			require.True(t, s.Image().Retired(4))
+		})
+	}
+}
+
 func TestServiceWithoutALeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shard := newTestShard(1, 0)
@@ -258,6 +311,9 @@ func TestServiceRefusals(t *testing.T) {
 		_, err = s.InitProducer(ctx, "a b")
 		require.Error(t, err)
 		require.Error(t, s.RegisterBroker(ctx, Broker{}))
+		require.ErrorIs(t, s.SetBrokerState(ctx, 1, 0, 9), protocol.Errorf(protocol.CodeInvalidRequest, ""))
+		_, err = s.BeginMove(ctx, MoveSpec{})
+		require.ErrorIs(t, err, protocol.Errorf(protocol.CodeInvalidRequest, ""))
 	})
 }
 
@@ -328,6 +384,7 @@ func TestView(t *testing.T) {
 		require.Equal(t, s.Image().Version, m.Version)
 		require.Len(t, m.Brokers, 3)
 		require.Equal(t, "h2:7400", m.Brokers[1].Listen)
+		require.Equal(t, Active, m.Brokers[1].State)
 		require.Equal(t, []string{"a", "b"}, []string{m.Topics[0].Name, m.Topics[1].Name})
 		require.Equal(t, grown, m.Topics[1])
 		for i, p := range grown.Partitions {

@@ -1,8 +1,6 @@
 package meta
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -10,17 +8,15 @@ import (
 	"slices"
 
 	"github.com/lni/dragonboat/v4/statemachine"
-
-	"github.com/trunkline/trunkline/protocol"
 )
 
 // A snapshot is the text "TLMETA", one byte of version, then msgpack values, then the CRC32C of everything before it
-// as a big-endian u32. The msgpack values are, in this order: [version, next topic, next shard, next producer], the
-// brokers by ID, the topics by ID, the producers by name, the remembered answers oldest first. Equal states give
-// equal bytes.
+// as a big-endian u32. The msgpack values are, in this order: [version, next topic, next shard, next producer, next
+// replica, next move], the brokers by ID, the retired IDs, the metadata's placement, the topics by ID, the producers by
+// name, the remembered answers oldest first. Equal states give equal bytes.
 const (
 	snapshotMagic   = "TLMETA"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	snapshotHeader  = len(snapshotMagic) + 1
 )
 
@@ -60,21 +56,7 @@ func saveSnapshot(to io.Writer, s *state, stop <-chan struct{}) error {
 	w := &snapshotWriter{encoder: newEncoder(), to: to, stop: stop}
 	w.buf.WriteString(snapshotMagic)
 	w.buf.WriteByte(snapshotVersion)
-	w.array(4)
-	w.uint(s.image.Version)
-	w.uint(uint64(s.image.NextTopic))
-	w.uint(s.image.NextShard)
-	w.uint(s.nextProducer)
-	w.array(len(s.image.brokers))
-	for i := range s.image.brokers {
-		w.array(brokerFields)
-		w.broker(&s.image.brokers[i])
-	}
-	w.array(len(s.image.byID))
-	for _, t := range s.image.byID {
-		w.topic(t)
-		w.piece(false)
-	}
+	w.image(s.image, s.nextProducer)
 	w.array(len(s.producers))
 	for _, name := range slices.Sorted(maps.Keys(s.producers)) {
 		w.producer(name, s.producers[name])
@@ -95,24 +77,83 @@ func saveSnapshot(to io.Writer, s *state, stop <-chan struct{}) error {
 	return nil
 }
 
-const topicFields = 5
+const (
+	counterFields = 6
+	memberFields  = brokerFields + 2
+)
+
+func (w *snapshotWriter) image(im *Image, nextProducer uint64) {
+	w.array(counterFields)
+	w.uint(im.Version)
+	w.uint(uint64(im.NextTopic))
+	w.uint(im.NextShard)
+	w.uint(nextProducer)
+	w.uint(im.NextReplica)
+	w.uint(im.NextMove)
+	w.array(len(im.brokers))
+	for i := range im.brokers {
+		b := &im.brokers[i]
+		w.array(memberFields)
+		w.broker(b)
+		w.uint(uint64(b.State))
+		w.bool(b.MetaRemoved)
+	}
+	w.array(len(im.retired))
+	for _, id := range im.retired {
+		w.uint(uint64(id))
+	}
+	w.placement(&im.Meta)
+	w.array(len(im.byID))
+	for _, t := range im.byID {
+		w.topic(t)
+		w.piece(false)
+	}
+}
+
+const topicFields = 6
 
 func (e *encoder) topic(t *Topic) {
 	e.array(topicFields)
 	e.uint(uint64(t.ID))
 	e.str(t.Name)
 	e.uint(t.CreateRequestID)
+	e.uint(uint64(t.Replicas))
 	e.array(configFields)
 	e.config(t.Config)
 	e.array(len(t.Partitions))
-	for _, p := range t.Partitions {
-		e.array(1 + 2*len(p.Replicas))
-		e.uint(p.Shard)
-		for _, r := range p.Replicas {
-			e.uint(uint64(r.Broker))
-			e.uint(r.ReplicaID)
-		}
+	for i := range t.Partitions {
+		e.placement(&t.Partitions[i])
 	}
+}
+
+const (
+	placementFields = 3
+	moveFields      = 6
+)
+
+// placement writes [shard, [broker, replica, ...], move], where a move is [] for none or
+// [id, broker and replica to add, broker and replica to remove, undo].
+func (e *encoder) placement(p *Partition) {
+	e.array(placementFields)
+	e.uint(p.Shard)
+	e.array(2 * len(p.Replicas))
+	for _, r := range p.Replicas {
+		e.replica(r)
+	}
+	if p.Move == nil {
+		e.array(0)
+		return
+	}
+	e.array(moveFields)
+	e.uint(p.Move.ID)
+	e.replica(p.Move.Add)
+	e.replica(p.Move.Remove)
+	e.bool(p.Move.Undo)
+}
+
+func (e *encoder) replica(r Replica) {
+	e.uint(uint64(r.Broker))
+	e.uint(r.ReplicaID)
 }
 
 const producerFields = 3 + rememberedNonces
@@ -139,200 +180,4 @@ func (e *encoder) answer(a *answer) {
 	e.uint(a.result.version)
 	e.uint(a.result.a)
 	e.uint(a.result.b)
-}
-
-// sumReader sums up what is read through it, byte by byte, so that the sum covers exactly what was decoded.
-type sumReader struct {
-	r   *bufio.Reader
-	sum uint32
-	one [1]byte
-}
-
-func (s *sumReader) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.sum = crc32.Update(s.sum, castagnoli, p[:n])
-	return n, err
-}
-
-func (s *sumReader) ReadByte() (byte, error) {
-	b, err := s.r.ReadByte()
-	if err == nil {
-		s.one[0] = b
-		s.sum = crc32.Update(s.sum, castagnoli, s.one[:])
-	}
-	return b, err
-}
-
-// UnreadByte makes the decoder use this reader without a buffer of its own; it only peeks at optional fields, which
-// a snapshot does not have.
-func (s *sumReader) UnreadByte() error { return errors.New("meta: snapshot: unread") }
-
-func loadSnapshot(r io.Reader, stop <-chan struct{}) (*state, error) {
-	in := &sumReader{r: bufio.NewReaderSize(r, snapshotPiece)}
-	var head [snapshotHeader]byte
-	if _, err := io.ReadFull(in, head[:]); err != nil {
-		return nil, fmt.Errorf("read metadata snapshot: %w", err)
-	}
-	if string(head[:len(snapshotMagic)]) != snapshotMagic {
-		return nil, fmt.Errorf("read metadata snapshot: it begins with %q: not a metadata snapshot", head[:])
-	}
-	if v := head[len(snapshotMagic)]; v != snapshotVersion {
-		return nil, fmt.Errorf("read metadata snapshot: version %d, this broker reads %d: upgrade this broker",
-			v, snapshotVersion)
-	}
-	d := &snapshotReader{decoder: newDecoder(in), stop: stop}
-	s := d.state()
-	if errors.Is(d.err, statemachine.ErrSnapshotStopped) {
-		return nil, statemachine.ErrSnapshotStopped
-	}
-	if d.err != nil {
-		return nil, fmt.Errorf("read metadata snapshot: %w", d.err)
-	}
-	want := in.sum
-	var sum [4]byte
-	if _, err := io.ReadFull(in, sum[:]); err != nil {
-		return nil, fmt.Errorf("read metadata snapshot: checksum: %w", err)
-	}
-	if got := uint32(sum[0])<<24 | uint32(sum[1])<<16 | uint32(sum[2])<<8 | uint32(sum[3]); got != want {
-		return nil, fmt.Errorf("read metadata snapshot: checksum %08x, its content has %08x", got, want)
-	}
-	return s, nil
-}
-
-type snapshotReader struct {
-	*decoder
-	stop <-chan struct{}
-}
-
-// list reads an array of at most max elements with one call of each.
-func (d *snapshotReader) list(max int, each func()) {
-	for n := d.array(max); n > 0 && d.err == nil; n-- {
-		select {
-		case <-d.stop:
-			d.err = statemachine.ErrSnapshotStopped
-			return
-		default:
-		}
-		each()
-	}
-}
-
-func (d *snapshotReader) state() *state {
-	s := newState()
-	im := newImage()
-	extra := d.fields(4)
-	im.Version, im.NextTopic = d.uint(), protocol.TopicID(d.uint())
-	im.NextShard, s.nextProducer = d.uint(), d.uint()
-	d.rest(extra)
-	d.list(MaxBrokers, func() {
-		extra := d.fields(brokerFields)
-		im.brokers = append(im.brokers, d.broker())
-		d.rest(extra)
-	})
-	d.list(MaxTopics, func() { d.addTopic(im) })
-	d.list(MaxNamedProducers, func() { d.addProducer(s) })
-	d.list(rememberedRequests, func() { d.addAnswer(s) })
-	if d.err != nil {
-		return nil
-	}
-	im.byName = slices.Clone(im.byID)
-	slices.SortFunc(im.byName, func(a, b *Topic) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-	if err := im.check(); err != nil {
-		d.keep(err)
-		return nil
-	}
-	s.image = im
-	s.loads = loadsOf(im)
-	return s
-}
-
-const configFields = 3
-
-func (d *snapshotReader) addTopic(im *Image) {
-	t := &Topic{}
-	extra := d.fields(topicFields)
-	t.ID, t.Name, t.CreateRequestID = protocol.TopicID(d.uint()), d.str(protocol.MaxNameBytes), d.uint()
-	more := d.fields(configFields)
-	t.Config = d.config()
-	d.rest(more)
-	d.list(protocol.MaxPartitions, func() {
-		n := d.array(1 + 2*protocol.MaxReplicas)
-		p := Partition{Shard: d.uint()}
-		for range (n - 1) / 2 {
-			p.Replicas = append(p.Replicas, Replica{Broker: protocol.BrokerID(d.uint()), ReplicaID: d.uint()})
-		}
-		t.Partitions = append(t.Partitions, p)
-	})
-	d.rest(extra)
-	t.Partitions = slices.Clip(t.Partitions)
-	im.byID = append(im.byID, t.withInfo())
-	im.Partitions += len(t.Partitions)
-}
-
-func (d *snapshotReader) addProducer(s *state) {
-	extra := d.fields(producerFields)
-	name := d.str(protocol.MaxNameBytes)
-	p := &producer{id: protocol.ProducerID(d.uint()), epoch: protocol.ProducerEpoch(d.uintMax(1<<32 - 1))}
-	for i := range p.nonces {
-		p.nonces[i] = d.uint()
-	}
-	d.rest(extra)
-	s.producers[name] = p
-}
-
-func (d *snapshotReader) addAnswer(s *state) {
-	extra := d.fields(answerFields)
-	a := answer{request: d.uint(), kind: commandKind(d.uintMax(255)), name: d.str(protocol.MaxNameBytes)}
-	a.result = result{code: protocol.Code(d.uintMax(1<<16 - 1)), message: d.str(maxMessageBytes)}
-	a.result.version, a.result.a, a.result.b = d.uint(), d.uint(), d.uint()
-	d.rest(extra)
-	if _, twice := s.answers.get(a.request); twice {
-		d.fail("answer to request %d twice", a.request)
-		return
-	}
-	s.answers.put(a)
-}
-
-// check reports what of a decoded image breaks the package's invariants.
-func (im *Image) check() error {
-	for i := 1; i < len(im.brokers); i++ {
-		if im.brokers[i-1].ID >= im.brokers[i].ID {
-			return fmt.Errorf("broker %d is out of order", im.brokers[i].ID)
-		}
-	}
-	if im.Partitions > MaxTotalPartitions {
-		return fmt.Errorf("%d partitions, at most %d are allowed", im.Partitions, MaxTotalPartitions)
-	}
-	for i, t := range im.byID {
-		if i > 0 && im.byID[i-1].ID >= t.ID || i > 0 && im.byName[i-1].Name == im.byName[i].Name || t.ID >= im.NextTopic {
-			return fmt.Errorf("topic %d (%q) is out of order or not unique", t.ID, t.Name)
-		}
-		if err := im.checkPartitions(t); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (im *Image) checkPartitions(t *Topic) error {
-	for i, p := range t.Partitions {
-		if p.Shard < FirstShard || p.Shard >= im.NextShard || len(p.Replicas) == 0 {
-			return fmt.Errorf("partition %d/%d: shard %d with %d replicas, next shard is %d",
-				t.ID, i, p.Shard, len(p.Replicas), im.NextShard)
-		}
-		for _, r := range p.Replicas {
-			if _, ok := im.findBroker(r.Broker); !ok {
-				return fmt.Errorf("partition %d/%d: broker %d is not registered", t.ID, i, r.Broker)
-			}
-		}
-	}
-	if len(t.Partitions) == 0 {
-		return fmt.Errorf("topic %d (%q) has no partitions", t.ID, t.Name)
-	}
-	return nil
 }

@@ -35,11 +35,18 @@ func checkCreate(r *wire.CreateTopic) *protocol.Error {
 	if err := checkPartitions(r.Partitions); err != nil {
 		return err
 	}
-	if r.Replicas < 1 || r.Replicas > protocol.MaxReplicas {
-		return protocol.Errorf(protocol.CodeInvalidConfig,
-			"replicas is %d: a partition has 1 to %d (3 survives the loss of one broker)", r.Replicas, protocol.MaxReplicas)
+	if err := checkReplicas(r.Replicas); err != nil {
+		return err
 	}
 	return checkConfig(r.Config)
+}
+
+func checkReplicas(n uint32) *protocol.Error {
+	if n >= 1 && n <= protocol.MaxReplicas {
+		return nil
+	}
+	return protocol.Errorf(protocol.CodeInvalidConfig,
+		"replicas is %d: a partition has 1 to %d (3 survives the loss of one broker)", n, protocol.MaxReplicas)
 }
 
 func checkConfig(c wire.TopicConfig) *protocol.Error {
@@ -64,6 +71,11 @@ func checkAlter(r *wire.AlterTopic) *protocol.Error {
 	}
 	if r.Partitions != nil {
 		if err := checkPartitions(*r.Partitions); err != nil {
+			return err
+		}
+	}
+	if r.Replicas != nil {
+		if err := checkReplicas(*r.Replicas); err != nil {
 			return err
 		}
 	}
@@ -97,6 +109,13 @@ func checkDelete(r *wire.DeleteTopic) *protocol.Error {
 func checkBroker(b *Broker) *protocol.Error {
 	if b.ID == 0 {
 		return protocol.Errorf(protocol.CodeInvalidConfig, "broker id is 0: ids begin at 1")
+	}
+	if uint64(b.ID) > MaxBrokerID {
+		return protocol.Errorf(protocol.CodeInvalidConfig, "broker id is %d: at most %d is allowed", b.ID, MaxBrokerID)
+	}
+	if len(b.Zone) > MaxZoneBytes {
+		return protocol.Errorf(protocol.CodeInvalidConfig, "broker %d: the zone's name has %d bytes, at most %d are allowed",
+			b.ID, len(b.Zone), MaxZoneBytes)
 	}
 	if b.DirID == (DirID{}) {
 		return protocol.Errorf(protocol.CodeInvalidConfig, "broker %d has no data directory id", b.ID)

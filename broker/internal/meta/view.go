@@ -64,6 +64,24 @@ func (v *View) InitProducer(ctx context.Context, name string) (wire.InitProducer
 	return v.service.InitProducer(ctx, name)
 }
 
+// SetBrokerState is Service.SetBrokerState, whatever the state is.
+func (v *View) SetBrokerState(ctx context.Context, r wire.SetBrokerState) error {
+	return v.service.SetBrokerState(ctx, r.Broker, 0, r.State)
+}
+
+// Moves returns the moves that are under way in the newest image, by ID.
+func (v *View) Moves() []wire.Move {
+	moves := v.service.Image().Moves()
+	out := make([]wire.Move, 0, len(moves))
+	for _, m := range moves {
+		out = append(out, wire.Move{
+			Topic: m.TP.Topic, Partition: m.TP.Partition, Shard: m.Shard,
+			ID: m.ID, Add: m.Add.Broker, Remove: m.Remove.Broker, Undo: m.Undo,
+		})
+	}
+	return out
+}
+
 func info(t *Topic, err error) (wire.TopicInfo, error) {
 	if err != nil {
 		return wire.TopicInfo{}, err
@@ -91,7 +109,7 @@ func (t *Topic) withInfo() *Topic {
 			Partition: protocol.Partition(i), Replicas: brokers[from:len(brokers):len(brokers)],
 		}
 	}
-	t.info = wire.TopicInfo{ID: t.ID, Name: t.Name, Config: t.Config, Partitions: parts}
+	t.info = wire.TopicInfo{ID: t.ID, Name: t.Name, Config: t.Config, Partitions: parts, Replicas: uint32(t.Replicas)}
 	return t
 }
 
@@ -102,7 +120,9 @@ func (im *Image) metadata() wire.Metadata {
 		Topics:  make([]wire.TopicInfo, 0, len(im.byName)),
 	}
 	for _, b := range im.brokers {
-		m.Brokers = append(m.Brokers, wire.BrokerInfo{ID: b.ID, Listen: b.Listen, Admin: b.Admin, Alive: true})
+		m.Brokers = append(m.Brokers, wire.BrokerInfo{
+			ID: b.ID, Listen: b.Listen, Admin: b.Admin, Alive: true, Zone: b.Zone, State: b.State,
+		})
 	}
 	for _, t := range im.byName {
 		m.Topics = append(m.Topics, t.info)

@@ -26,6 +26,9 @@ type Meta interface {
 	DeleteTopic(context.Context, wire.DeleteTopic) (protocol.TopicID, error)
 	AlterTopic(context.Context, wire.AlterTopic) (wire.TopicInfo, error)
 	InitProducer(ctx context.Context, name string) (wire.InitProducerOK, error)
+	SetBrokerState(context.Context, wire.SetBrokerState) error
+	// Moves returns the moves of replicas that are under way in the newest image.
+	Moves() []wire.Move
 }
 
 // Leaders is this broker's table of who leads which partition.

@@ -188,6 +188,17 @@ func (m *fakeMeta) InitProducer(_ context.Context, name string) (wire.InitProduc
 	return wire.InitProducerOK{Producer: protocol.NamedProducerBit | 5, Epoch: 3}, nil
 }
 
+func (m *fakeMeta) SetBrokerState(_ context.Context, r wire.SetBrokerState) error {
+	if r.Broker == 9 {
+		return protocol.Errorf(protocol.CodeNotFound, "there is no broker 9")
+	}
+	return nil
+}
+
+func (m *fakeMeta) Moves() []wire.Move {
+	return []wire.Move{{Topic: 1, Partition: 2, Shard: 18, ID: 7, Add: 2}}
+}
+
 type fakeLeaders struct {
 	mu    sync.Mutex
 	known map[protocol.TopicPartition]wire.Leader

@@ -181,6 +181,7 @@ func honest() [][]byte {
 		{DeleteTopic: &wire.DeleteTopic{Name: "t"}}, {AlterTopic: &wire.AlterTopic{Name: "t", Partitions: &two}},
 		{Metadata: &wire.MetadataRequest{}}, {PartitionState: &wire.PartitionStateRequest{Topic: 1}},
 		{ClusterStatus: &wire.ClusterStatusRequest{}}, {Subscriptions: &wire.SubscriptionsRequest{Topic: 1}},
+		{SetBrokerState: &wire.SetBrokerState{Broker: 2, State: protocol.BrokerActive}}, {ListMoves: &wire.ListMoves{}},
 	} {
 		out = append(out, wire.AppendFrame(nil, protocol.KindRequest, &r))
 	}

@@ -82,6 +82,19 @@ func (c *conn) handle(ctx context.Context, req *wire.Request) (kind string, _ *w
 	case req.AlterTopic != nil:
 		kind = "alter_topic"
 		resp.AlterTopic, err = keep(m.AlterTopic(ctx, *req.AlterTopic))
+	case req.SetBrokerState != nil:
+		kind = "set_broker_state"
+		resp.SetBrokerState = &wire.SetBrokerStateOK{}
+		err = m.SetBrokerState(ctx, *req.SetBrokerState)
+	default:
+		kind, err = c.handleRead(req, resp)
+	}
+	return kind, resp, err
+}
+
+// handleRead serves a request that changes nothing.
+func (c *conn) handleRead(req *wire.Request, resp *wire.Response) (kind string, err error) {
+	switch {
 	case req.Metadata != nil:
 		kind = "metadata"
 		resp.Metadata = newestMetadata(&c.srv.cfg)
@@ -95,10 +108,13 @@ func (c *conn) handle(ctx context.Context, req *wire.Request) (kind string, _ *w
 	case req.Subscriptions != nil:
 		kind = "subscriptions"
 		resp.Subscriptions, err = c.subscriptions(req.Subscriptions.Topic)
+	case req.ListMoves != nil:
+		kind = "list_moves"
+		resp.ListMoves = &wire.Moves{Moves: c.srv.cfg.Meta.Moves()}
 	default:
 		kind, err = "unknown", protocol.Errorf(protocol.CodeUnsupported, "a request of a kind that this broker does not know")
 	}
-	return kind, resp, err
+	return kind, err
 }
 
 func keep[T any](v T, err error) (*T, error) {

@@ -28,6 +28,12 @@ func TestRequests(t *testing.T) {
 	require.Len(t, ask(wire.Request{Metadata: &wire.MetadataRequest{}}).Metadata.Topics, 2)
 	require.Equal(t, "test", ask(wire.Request{ClusterStatus: &wire.ClusterStatusRequest{}}).ClusterStatus.Cluster)
 
+	require.NotNil(t, ask(wire.Request{SetBrokerState: &wire.SetBrokerState{Broker: 2, State: protocol.BrokerDrained}}).SetBrokerState)
+	require.Equal(t, protocol.CodeNotFound,
+		ask(wire.Request{SetBrokerState: &wire.SetBrokerState{Broker: 9, State: protocol.BrokerDrained}}).Error.Code)
+	require.Equal(t, []wire.Move{{Topic: 1, Partition: 2, Shard: 18, ID: 7, Add: 2}},
+		ask(wire.Request{ListMoves: &wire.ListMoves{}}).ListMoves.Moves)
+
 	w.partitions[tp1].Fill(1, 4, 1)
 	states := ask(wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 1}}).PartitionState
 	require.EqualValues(t, 1, states.Broker)

@@ -86,7 +86,7 @@ func (c *Cluster) try(ctx context.Context, cn *conn.Conn, req *wire.Request) (*w
 	if resp.Metadata != nil {
 		c.apply(resp.Metadata)
 	}
-	if resp.CreateTopic != nil || resp.DeleteTopic != nil || resp.AlterTopic != nil {
+	if resp.CreateTopic != nil || resp.DeleteTopic != nil || resp.AlterTopic != nil || resp.SetBrokerState != nil {
 		// This broker has the change already; the others, and the image that is pushed, may lag.
 		if m, err := cn.Request(ctx, &wire.Request{Metadata: &wire.MetadataRequest{}}); err == nil &&
 			m.Metadata != nil {

@@ -1,6 +1,7 @@
 package fakebroker
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -68,13 +69,15 @@ type Cluster struct {
 	producers map[string]*wire.InitProducerOK
 	nextID    protocol.ProducerID
 	requests  map[uint64]string
+	states    map[protocol.BrokerID]protocol.BrokerState // active if missing
 }
 
 type topic struct {
-	id     protocol.TopicID
-	name   string
-	config wire.TopicConfig
-	parts  []*part
+	id       protocol.TopicID
+	name     string
+	config   wire.TopicConfig
+	replicas uint32
+	parts    []*part
 }
 
 // New starts the nodes.
@@ -87,7 +90,7 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{
 		cfg: cfg, nodes: make(map[protocol.BrokerID]*node), topics: make(map[string]*topic),
-		producers: make(map[string]*wire.InitProducerOK), requests: make(map[uint64]string),
+		producers: make(map[string]*wire.InitProducerOK), requests: make(map[uint64]string), states: make(map[protocol.BrokerID]protocol.BrokerState),
 	}
 	if err := c.certify(); err != nil {
 		return nil, err
@@ -250,7 +253,10 @@ func (c *Cluster) image() *wire.Metadata {
 	m := &wire.Metadata{Version: c.version}
 	ids := slices.Sorted(maps.Keys(c.nodes))
 	for _, id := range ids {
-		m.Brokers = append(m.Brokers, wire.BrokerInfo{ID: id, Listen: c.nodes[id].addr, Alive: true})
+		m.Brokers = append(m.Brokers, wire.BrokerInfo{
+			ID: id, Listen: c.nodes[id].addr, Alive: true, Zone: fmt.Sprintf("zone-%d", id),
+			State: cmp.Or(c.states[id], protocol.BrokerActive),
+		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.topics)) {
 		m.Topics = append(m.Topics, *c.info(c.topics[name], ids))
@@ -259,7 +265,7 @@ func (c *Cluster) image() *wire.Metadata {
 }
 
 func (c *Cluster) info(t *topic, ids []protocol.BrokerID) *wire.TopicInfo {
-	info := &wire.TopicInfo{ID: t.id, Name: t.name, Config: t.config}
+	info := &wire.TopicInfo{ID: t.id, Name: t.name, Config: t.config, Replicas: t.replicas}
 	for _, p := range t.parts {
 		info.Partitions = append(info.Partitions, wire.PartitionInfo{
 			Partition: p.tp.Partition, Replicas: ids, Leader: p.leader, Epoch: p.epoch,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/quic-go/quic-go"
 
@@ -186,6 +188,10 @@ func (s *session) answer(req *wire.Request) (*wire.Response, error) {
 		return &wire.Response{DeleteTopic: &wire.DeleteTopicOK{ID: t.id}}, nil
 	case req.AlterTopic != nil:
 		return s.alterTopic(req.AlterTopic)
+	case req.SetBrokerState != nil:
+		return s.setState(req.SetBrokerState)
+	case req.ListMoves != nil:
+		return &wire.Response{ListMoves: s.moves()}, nil
 	case req.PartitionState != nil:
 		return &wire.Response{PartitionState: s.states(req.PartitionState.Topic)}, nil
 	case req.ClusterStatus != nil:
@@ -207,7 +213,7 @@ func (s *session) createTopic(m *wire.CreateTopic) (*wire.Response, error) {
 	if !ok {
 		c.requests[m.RequestID] = m.Name
 		t = c.createTopic(m.Name, int(m.Partitions))
-		t.config = m.Config
+		t.config, t.replicas = m.Config, m.Replicas
 		c.publish()
 	}
 	return &wire.Response{CreateTopic: c.info(t, []protocol.BrokerID{s.n.id})}, nil
@@ -222,11 +228,35 @@ func (s *session) alterTopic(m *wire.AlterTopic) (*wire.Response, error) {
 	if m.RetentionMillis != nil {
 		t.config.RetentionMillis = *m.RetentionMillis
 	}
+	if m.Replicas != nil {
+		t.replicas = *m.Replicas
+	}
 	if m.Partitions != nil {
 		c.grow(t, int(*m.Partitions))
 	}
 	c.publish()
 	return &wire.Response{AlterTopic: c.info(t, []protocol.BrokerID{s.n.id})}, nil
+}
+
+func (s *session) setState(m *wire.SetBrokerState) (*wire.Response, error) {
+	c := s.n.c
+	if c.nodes[m.Broker] == nil {
+		return nil, protocol.Errorf(protocol.CodeNotFound, "there is no broker %d", m.Broker)
+	}
+	c.states[m.Broker] = m.State
+	c.publish()
+	return &wire.Response{SetBrokerState: &wire.SetBrokerStateOK{}}, nil
+}
+
+// moves are one for each broker that is leaving: that of the metadata.
+func (s *session) moves() *wire.Moves {
+	out := &wire.Moves{}
+	for _, id := range slices.Sorted(maps.Keys(s.n.c.states)) {
+		if s.n.c.states[id] == protocol.BrokerLeaving {
+			out.Moves = append(out.Moves, wire.Move{Shard: 1, ID: uint64(id), Remove: id})
+		}
+	}
+	return out
 }
 
 func (s *session) states(id protocol.TopicID) *wire.PartitionStates {
