@@ -26,6 +26,9 @@ type Partition struct {
 	Shard    uint64
 	Replicas []Replica
 	Move     *Move // nil: none
+	// Founders are the brokers of the replicas with which the shard began, whose IDs are their brokers'. A replica that was never
+	// started yet has to begin with the same list as the others did, whatever was moved since. Unknown (nil) of the metadata shard.
+	Founders []protocol.BrokerID
 }
 
 // On returns the replica on broker b, if there is one. One that a move adds does not count yet; see Placed.

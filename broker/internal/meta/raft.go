@@ -21,9 +21,9 @@ var _ Node = (*RaftNode)(nil)
 // NewRaftNode adapts a node. Its metadata shard must be started with the service's Machine.
 func NewRaftNode(n *raftnode.Node) *RaftNode { return &RaftNode{node: n} }
 
-// Start starts the local replica of the metadata shard with m as its state machine.
-func (r *RaftNode) Start(m *Machine, replicas []raftnode.Replica) error {
-	return r.node.StartMeta(raftnode.Start{Replicas: replicas}, func(uint64, uint64) statemachine.IStateMachine { return m })
+// Start starts the local replica of the metadata shard with m as its state machine. Without founders it joins the shard.
+func (r *RaftNode) Start(m *Machine, founders []raftnode.Replica) error {
+	return r.node.StartMeta(raftnode.Start{Replicas: founders, Join: len(founders) == 0}, func(uint64, uint64) statemachine.IStateMachine { return m })
 }
 
 // Propose implements Node.

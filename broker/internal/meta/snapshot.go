@@ -127,11 +127,11 @@ func (e *encoder) topic(t *Topic) {
 }
 
 const (
-	placementFields = 3
+	placementFields = 4
 	moveFields      = 6
 )
 
-// placement writes [shard, [broker, replica, ...], move], where a move is [] for none or
+// placement writes [shard, [broker, replica, ...], [founder, ...], move], where a move is [] for none or
 // [id, broker and replica to add, broker and replica to remove, undo].
 func (e *encoder) placement(p *Partition) {
 	e.array(placementFields)
@@ -139,6 +139,10 @@ func (e *encoder) placement(p *Partition) {
 	e.array(2 * len(p.Replicas))
 	for _, r := range p.Replicas {
 		e.replica(r)
+	}
+	e.array(len(p.Founders))
+	for _, b := range p.Founders {
+		e.uint(uint64(b))
 	}
 	if p.Move == nil {
 		e.array(0)

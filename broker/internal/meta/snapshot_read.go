@@ -134,6 +134,9 @@ func (d *snapshotReader) placement(tp protocol.TopicPartition, im *Image, most i
 	for range d.array(2*most) / 2 {
 		p.Replicas = append(p.Replicas, d.replica())
 	}
+	for range d.array(protocol.MaxReplicas) {
+		p.Founders = append(p.Founders, protocol.BrokerID(d.uint()))
+	}
 	if n := d.array(maxFields); n >= moveFields {
 		p.Move = &Move{ID: d.uint(), Add: d.replica(), Remove: d.replica(), Undo: d.bool()}
 		d.rest(n - moveFields)

@@ -74,7 +74,7 @@ func (s *state) place(existing []Partition, partitions, replicas int) []Partitio
 	}
 	added := make([]Partition, 0, partitions)
 	for i, brokers := range Place(loads, partitions, replicas) {
-		p := Partition{Shard: s.image.NextShard + uint64(i), Replicas: make([]Replica, len(brokers))}
+		p := Partition{Shard: s.image.NextShard + uint64(i), Replicas: make([]Replica, len(brokers)), Founders: brokers}
 		for k, b := range brokers {
 			p.Replicas[k] = Replica{Broker: b, ReplicaID: uint64(b)}
 		}
