@@ -1,0 +1,115 @@
+package planner
+
+import (
+	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// urgent relaxes the bounds for what is about safety (Inv1).
+const urgent = 2
+
+// undo asks for the end of moves to brokers that should not have them.
+func (p *plan) undo() {
+	for _, x := range p.parts {
+		if x.Move == nil || x.Move.Undo || x.Move.Add.Broker == 0 {
+			continue
+		}
+		to := x.Move.Add.Broker
+		b, known := p.im.Broker(to)
+		var reason string
+		switch {
+		case !known || b.State != meta.Active:
+			reason = "its broker is not active any more"
+		case p.facts.DeadFor(to) >= p.limits.RepairAfter:
+			reason = "its broker is dead"
+		default:
+			continue
+		}
+		p.act(x, Action{Kind: Undo, Move: x.Move.ID, Add: to, Reason: reason})
+	}
+}
+
+// repair replaces the replicas of brokers that have been dead for too long, but for those of the metadata shard: a broker that lost its
+// replica there could not come back, so that waits until it is decommissioned.
+func (p *plan) repair() {
+	for _, x := range p.parts {
+		if x.topic == nil {
+			continue
+		}
+		for _, r := range x.Replicas {
+			if dead := p.facts.DeadFor(r.Broker); dead >= p.limits.RepairAfter {
+				p.replace(x, r.Broker, "broker %d is dead", r.Broker)
+			}
+		}
+	}
+}
+
+// replace moves a replica from a broker to the best other one.
+func (p *plan) replace(x part, from protocol.BrokerID, reason string, args ...any) {
+	if to, ok := p.target(x, from, urgent); ok {
+		p.begin(x, to, from, urgent, reason, args...)
+	}
+}
+
+// leave empties brokers that leave, and retires those that are empty.
+func (p *plan) leave() {
+	for _, b := range p.im.Brokers() {
+		if b.State != meta.Leaving {
+			continue
+		}
+		empty := true
+		for _, x := range p.parts {
+			if _, _, there := x.Placed(b.ID); !there {
+				continue
+			}
+			empty = false
+			if _, voter := x.On(b.ID); voter {
+				p.replace(x, b.ID, "broker %d leaves", b.ID)
+			}
+		}
+		if empty {
+			p.actions = append(p.actions, Action{Kind: Retire, Broker: b.ID, Reason: "it has left"})
+		}
+	}
+}
+
+// resize gives partitions the number of replicas that their topics want.
+func (p *plan) resize() {
+	for _, x := range p.parts {
+		if x.topic == nil {
+			continue
+		}
+		have, want := len(x.Replicas), x.topic.Replicas
+		if have < want {
+			if to, ok := p.target(x, 0, 1); ok {
+				p.begin(x, to, 0, 1, "the topic wants %d replicas, the partition has %d", want, have)
+			}
+		}
+		if have > want {
+			p.begin(x, 0, p.spare(x), 1, "the topic wants %d replicas, the partition has %d", want, have)
+		}
+	}
+}
+
+// spare returns the replica of x that is missed least: of a dead broker, of a zone that others of x share, of a broker with much.
+// The preferred leader stays if another can go.
+func (p *plan) spare(x part) protocol.BrokerID {
+	worst, score := x.Replicas[0].Broker, -1
+	for i, r := range x.Replicas {
+		b, _ := p.im.Broker(r.Broker)
+		s := p.of(r.Broker).replicas
+		if i > 0 {
+			s += 1 << 40
+		}
+		if p.sharers(x, b.Zone, r.Broker) > 0 {
+			s += 1 << 41
+		}
+		if !p.alive(r.Broker) {
+			s += 1 << 42
+		}
+		if s > score {
+			worst, score = r.Broker, s
+		}
+	}
+	return worst
+}
