@@ -152,3 +152,17 @@ func (n *Node) Match(id uint64, follower protocol.BrokerID) (index uint64, ok bo
 	index, _, ok = n.Progress(id, replica)
 	return index, ok
 }
+
+// LastIndex returns the index of the last entry in the log of a shard's local replica. ok is false if it does not run here.
+func (n *Node) LastIndex(id uint64) (index uint64, ok bool) {
+	if !n.gate.enter() {
+		return 0, false
+	}
+	defer n.gate.leave()
+	r, err := n.nh.GetLogReader(id)
+	if err != nil {
+		return 0, false
+	}
+	_, last := r.GetRange()
+	return last, true
+}

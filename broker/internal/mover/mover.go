@@ -1,0 +1,207 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/raftnode"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+const (
+	// maxJobs bounds the shards that are worked on at one time; the others wait for the next look.
+	maxJobs = 32
+	// stepTimeout bounds a job. What it began may still happen; the next one looks.
+	stepTimeout = 5 * time.Second
+	// lookEvery is the default of Config.Every.
+	lookEvery = 100 * time.Millisecond
+)
+
+// Meta is the part of meta.Service that a mover uses.
+type Meta interface {
+	Image() *meta.Image
+	FinishMove(ctx context.Context, move uint64) error
+	UndoMove(ctx context.Context, move uint64) error
+	UndoneMove(ctx context.Context, move uint64) error
+}
+
+// Raft is the part of raftnode.Node that a mover uses.
+type Raft interface {
+	Membership(ctx context.Context, shard uint64) (raftnode.Membership, error)
+	AddLearner(ctx context.Context, shard uint64, r raftnode.Replica, change uint64) error
+	Promote(ctx context.Context, shard uint64, r raftnode.Replica, change uint64) error
+	RemoveReplica(ctx context.Context, shard, replica, change uint64) error
+	// Progress returns how much of the log a replica of a shard led here has, LastIndex how much there is.
+	Progress(shard, replica uint64) (match uint64, at time.Time, ok bool)
+	LastIndex(shard uint64) (uint64, bool)
+}
+
+// Shards knows the replicas of this broker.
+type Shards interface {
+	// Leads returns the ID of the local replica of a shard that this broker leads; ok is false if it does not lead it.
+	Leads(shard uint64) (replica uint64, ok bool)
+	// HandOver hands the leadership of a shard to one of the brokers, the first that will take it.
+	HandOver(ctx context.Context, shard uint64, to []protocol.BrokerID) error
+}
+
+// Config describes a Mover. Every, Log and Registerer are optional.
+type Config struct {
+	Meta   Meta
+	Raft   Raft
+	Shards Shards
+	Alive  func(protocol.BrokerID) bool // as liveness believes
+	Every  time.Duration                // between two looks; default 100 ms
+	Log    *slog.Logger
+	// Registerer: nil means no metrics.
+	Registerer prometheus.Registerer
+}
+
+// Mover makes the moves of the shards that this broker leads.
+type Mover struct {
+	cfg     Config
+	rounds  *rounds
+	metrics *metrics
+
+	mu   sync.Mutex
+	busy map[uint64]bool // shards with a job; guarded by mu
+
+	settled atomic.Pointer[meta.Image] // for which every broker has the metadata
+
+	wg sync.WaitGroup
+}
+
+// New returns a mover that does nothing until Run.
+func New(cfg Config) *Mover {
+	if cfg.Every <= 0 {
+		cfg.Every = lookEvery
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Mover{cfg: cfg, rounds: newRounds(), metrics: newMetrics(cfg.Registerer), busy: make(map[uint64]bool)}
+}
+
+// Run looks for work until ctx ends, and returns when the jobs have ended.
+func (m *Mover) Run(ctx context.Context) {
+	tick := time.NewTicker(m.cfg.Every)
+	defer tick.Stop()
+	for {
+		m.look(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			m.wg.Wait()
+			return
+		}
+	}
+}
+
+// look begins a job for each shard that has a move and is led here.
+func (m *Mover) look(ctx context.Context) {
+	im := m.cfg.Meta.Image()
+	moving := make(map[uint64]bool)
+	for _, mv := range im.Moves() {
+		if self, ok := m.cfg.Shards.Leads(mv.Shard); ok {
+			moving[mv.Shard] = true
+			m.begin(ctx, mv.Shard, func(ctx context.Context) error { return m.move(ctx, mv, self) })
+		}
+	}
+	if _, ok := m.cfg.Shards.Leads(raftnode.MetaShard); ok && !moving[raftnode.MetaShard] {
+		m.begin(ctx, raftnode.MetaShard, func(ctx context.Context) error { return m.learners(ctx, im) })
+	}
+	m.rounds.keep(func(shard uint64) bool { return moving[shard] })
+}
+
+// begin runs a job unless one works on the shard already or maxJobs are at work.
+func (m *Mover) begin(ctx context.Context, shard uint64, job func(context.Context) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.busy[shard] || len(m.busy) >= maxJobs {
+		return
+	}
+	m.busy[shard] = true
+	m.wg.Go(func() {
+		limited, cancel := context.WithTimeout(ctx, stepTimeout)
+		defer cancel()
+		err := job(limited)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, raftnode.ErrChanged) {
+			m.metrics.failures.Inc()
+			m.cfg.Log.Warn("membership change did not succeed and is tried again", "shard", shard, "err", err)
+		}
+		m.mu.Lock()
+		delete(m.busy, shard)
+		m.mu.Unlock()
+	})
+}
+
+// move does the next step of a move.
+func (m *Mover) move(ctx context.Context, mv meta.Moving, self uint64) error {
+	is, err := m.cfg.Raft.Membership(ctx, mv.Shard)
+	if err != nil {
+		return fmt.Errorf("read the membership: %w", err)
+	}
+	s := next(is, mv.Move, facts{
+		self: self, alive: m.cfg.Alive, everywhere: mv.Shard == raftnode.MetaShard,
+		caughtUp: func(replica uint64) bool { return m.caughtUp(mv, replica) },
+	})
+	if s.do == wait {
+		return nil
+	}
+	began := time.Now()
+	err = m.do(ctx, mv, is, s)
+	if err == nil {
+		m.metrics.steps.WithLabelValues(s.do.String()).Inc()
+		m.cfg.Log.Info("move", "shard", mv.Shard, "move", mv.ID, "did", s.do.String(), "replica", s.replica.ReplicaID,
+			"add", uint64(mv.Add.Broker), "remove", uint64(mv.Remove.Broker), "undo", mv.Undo, "took", time.Since(began))
+	}
+	return err
+}
+
+// do executes one step.
+func (m *Mover) do(ctx context.Context, mv meta.Moving, is raftnode.Membership, s step) error {
+	r := raftnode.Replica{Broker: s.replica.Broker, ReplicaID: s.replica.ReplicaID}
+	switch s.do {
+	case add:
+		return m.cfg.Raft.AddLearner(ctx, mv.Shard, r, is.ConfigChangeID)
+	case promote:
+		return m.cfg.Raft.Promote(ctx, mv.Shard, r, is.ConfigChangeID)
+	case remove:
+		return m.cfg.Raft.RemoveReplica(ctx, mv.Shard, r.ReplicaID, is.ConfigChangeID)
+	case yield:
+		return m.cfg.Shards.HandOver(ctx, mv.Shard, m.heirs(is, s.replica))
+	case finish:
+		return m.cfg.Meta.FinishMove(ctx, mv.ID)
+	case giveUp:
+		m.cfg.Log.Warn("move cannot be made", "shard", mv.Shard, "move", mv.ID, "why", s.why)
+		return m.cfg.Meta.UndoMove(ctx, mv.ID)
+	case undone:
+		return m.cfg.Meta.UndoneMove(ctx, mv.ID)
+	}
+	return nil
+}
+
+// heirs returns the brokers of the other voters that are alive.
+func (m *Mover) heirs(is raftnode.Membership, leaving meta.Replica) []protocol.BrokerID {
+	var to []protocol.BrokerID
+	for _, b := range is.Voters {
+		if b != leaving.Broker && m.cfg.Alive(b) {
+			to = append(to, b)
+		}
+	}
+	return to
+}
+
+// caughtUp reports whether a replica that a move adds lives and has what this leader has.
+func (m *Mover) caughtUp(mv meta.Moving, replica uint64) bool {
+	match, _, ok := m.cfg.Raft.Progress(mv.Shard, replica)
+	last, known := m.cfg.Raft.LastIndex(mv.Shard)
+	return ok && known && m.cfg.Alive(mv.Add.Broker) && m.rounds.look(replicaKey{mv.Shard, replica}, match, last, time.Now())
+}

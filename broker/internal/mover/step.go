@@ -1,0 +1,119 @@
+package mover
+
+import (
+	"fmt"
+
+	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/raftnode"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// action is what a move needs next.
+type action uint8
+
+const (
+	wait action = iota
+	add
+	promote
+	yield
+	remove
+	finish
+	giveUp // the move cannot be made: ask for it to be undone
+	undone
+)
+
+// step is one action and its object.
+type step struct {
+	do      action
+	replica meta.Replica // added, promoted or removed
+	why     string       // of a wait or of giving up, for people
+}
+
+// facts are what a leader knows of its shard's replicas beside their membership.
+type facts struct {
+	self     uint64                       // replica ID of the leader
+	alive    func(protocol.BrokerID) bool // as liveness believes; self is alive
+	caughtUp func(replica uint64) bool    // it lives, and acknowledged what the leader had a moment ago
+	// everywhere: every broker keeps a learner of the shard, so that a move only makes voters of learners and cannot take a
+	// learner away. The metadata shard is such a one.
+	everywhere bool
+}
+
+// next decides what a move needs. It is pure.
+func next(m raftnode.Membership, mv meta.Move, f facts) step {
+	_, promoted := m.Voters[mv.Add.ReplicaID]
+	if mv.Undo && !(f.everywhere && promoted) { // what was promoted there cannot become a learner again
+		return back(m, mv, f)
+	}
+	if mv.Add.Broker != 0 {
+		if s, arrived := bring(m, mv.Add, f); !arrived {
+			return s
+		}
+	}
+	if mv.Remove.Broker != 0 {
+		if _, in := m.Voters[mv.Remove.ReplicaID]; in {
+			return oust(m, mv.Remove, f)
+		}
+	}
+	return step{do: finish}
+}
+
+// bring takes a replica from nothing to a voter. arrived: it is one, and has what the leader has.
+func bring(m raftnode.Membership, r meta.Replica, f facts) (s step, arrived bool) {
+	if _, gone := m.Removed[r.ReplicaID]; gone {
+		return step{do: giveUp, why: fmt.Sprintf("replica %d was removed and cannot return", r.ReplicaID)}, false
+	}
+	_, voter := m.Voters[r.ReplicaID]
+	_, learner := m.Learners[r.ReplicaID]
+	switch {
+	case !voter && !learner:
+		return step{do: add, replica: r}, false
+	case !f.caughtUp(r.ReplicaID):
+		return step{why: fmt.Sprintf("the replica on broker %d catches up", r.Broker)}, false
+	case learner:
+		return step{do: promote, replica: r}, false
+	}
+	return step{}, true
+}
+
+// oust takes a voter out, if the others can do without it.
+func oust(m raftnode.Membership, r meta.Replica, f facts) step {
+	alive, voters := 0, 0
+	for id, b := range m.Voters {
+		if id == r.ReplicaID {
+			continue
+		}
+		voters++
+		if id == f.self || f.alive(b) {
+			alive++
+		}
+	}
+	switch {
+	case voters == 0:
+		return step{do: giveUp, why: "the last voter cannot be removed"}
+	case alive < voters/2+1:
+		return step{why: fmt.Sprintf("without broker %d, only %d of %d voters would be alive", r.Broker, alive, voters)}
+	case r.ReplicaID == f.self:
+		return step{do: yield, replica: r}
+	}
+	return step{do: remove, replica: r}
+}
+
+// back undoes a move: as long as the old replica is a voter the new one goes, otherwise the move has happened.
+func back(m raftnode.Membership, mv meta.Move, f facts) step {
+	if mv.Remove.Broker != 0 {
+		if _, in := m.Voters[mv.Remove.ReplicaID]; !in {
+			return step{do: finish}
+		}
+	}
+	if mv.Add.Broker == 0 {
+		return step{do: undone}
+	}
+	if _, in := m.Voters[mv.Add.ReplicaID]; in {
+		return oust(m, mv.Add, f)
+	}
+	if _, in := m.Learners[mv.Add.ReplicaID]; in && !f.everywhere {
+		return step{do: remove, replica: mv.Add}
+	}
+	return step{do: undone}
+}
