@@ -72,7 +72,7 @@ func (c *Controller) broadcast(leaders []wire.Leader) {
 func (c *Controller) refresh() []wire.Leader {
 	var own, followed []wire.Leader
 	for _, r := range c.running() {
-		l := wire.Leader{Topic: r.spec.tp.Topic, Partition: r.spec.tp.Partition, Leader: c.cfg.Self}
+		l := wire.Leader{Topic: r.spec().tp.Topic, Partition: r.spec().tp.Partition, Leader: c.cfg.Self}
 		if epoch, ok := r.serving(); ok {
 			l.Epoch = epoch
 			own = append(own, l)

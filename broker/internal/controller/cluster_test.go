@@ -111,7 +111,7 @@ func (c *realCluster) open(id protocol.BrokerID) *realBroker {
 	}
 	b.c, err = New(Config{
 		Self: id, Dir: filepath.Join(b.dir, "partitions"), DirID: meta.DirID{byte(id)}, Meta: b.meta,
-		Leaders: b.meta.Leaders(), Node: b.node, MetaReplicas: []protocol.BrokerID{1, 2, 3},
+		Leaders: b.meta.Leaders(), Node: b.node, Founders: []protocol.BrokerID{1, 2, 3},
 		Broadcast: func(payload []byte) { c.broadcast(id, payload) }, RefreshEvery: 100 * time.Millisecond,
 		OnFatal: func(err error) { t.Errorf("broker %d: %v", id, err) }, Log: slog.New(slog.NewTextHandler(&c.log, nil)),
 	})

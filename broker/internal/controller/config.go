@@ -32,22 +32,25 @@ type Config struct {
 	Meta    Meta
 	Leaders *meta.Leaders
 	Node    *raftnode.Node
-	// MetaReplicas are the brokers that replicate the metadata shard, the preferred leader first. With Self among
-	// them the shard takes part in takeovers and Drain like a partition.
-	MetaReplicas []protocol.BrokerID
+	// Founders are the brokers that founded the metadata shard, the preferred leader first; a broker that joined need not know
+	// them. On the voters of the shard it takes part in takeovers and Drain like a partition.
+	Founders []protocol.BrokerID
 
 	// Machine and Partition are what all replicas have in common; what belongs to one replica is filled in. Optional.
 	Machine   fsm.Config
 	Partition partition.Config
 
-	Broadcast    func([]byte)                 // at most meta.MaxAnnounceBytes to all other brokers; must not block
-	Alive        func(protocol.BrokerID) bool // candidates for Drain; nil: all
-	Roomy        func(protocol.BrokerID) bool // candidates for Relieve: alive, and would take publishes; nil: as Alive
-	Parallel     int                          // replicas started at one time. Default 16.
-	FetchFrom    FetchFrom                    // repairs damaged replicas; nil: they stay damaged
-	ScrubEvery   time.Duration                // between the beginnings of two scrubs of all that is stored. Default 24 h.
-	ScrubRate    int                          // bytes a second that a scrub reads at most. Default 16 MiB.
-	RefreshEvery time.Duration                // between repeated announcements. Default 1 s.
+	Broadcast func([]byte)                 // at most meta.MaxAnnounceBytes to all other brokers; must not block
+	Alive     func(protocol.BrokerID) bool // candidates for Drain; nil: all
+	Roomy     func(protocol.BrokerID) bool // candidates for Relieve: alive, and would take publishes; nil: as Alive
+	// Steady tells which brokers may be given the leaderships that they are preferred for: those of Roomy that have been alive for a
+	// while. nil: none, leaderships stay where they are.
+	Steady       func(protocol.BrokerID) bool
+	Parallel     int           // replicas started at one time. Default 16.
+	FetchFrom    FetchFrom     // repairs damaged replicas; nil: they stay damaged
+	ScrubEvery   time.Duration // between the beginnings of two scrubs of all that is stored. Default 24 h.
+	ScrubRate    int           // bytes a second that a scrub reads at most. Default 16 MiB.
+	RefreshEvery time.Duration // between repeated announcements. Default 1 s.
 	// OnFatal is called once when the broker must not go on, with a message for its operator. Optional.
 	OnFatal func(error)
 
@@ -79,6 +82,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Roomy == nil {
 		c.Roomy = c.Alive
+	}
+	if c.Steady == nil {
+		c.Steady = func(protocol.BrokerID) bool { return false }
 	}
 	if c.Parallel <= 0 {
 		c.Parallel = 16

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -45,9 +46,12 @@ type Controller struct {
 // replica is one running replica.
 type replica struct {
 	running
-	spec *spec
-	lead atomic.Pointer[raftnode.Leadership] // newest news; nil before the first
+	placed atomic.Pointer[spec]                // as the newest image has it; see spec
+	lead   atomic.Pointer[raftnode.Leadership] // newest news; nil before the first
 }
+
+// spec returns what the metadata says of the replica and of the others of its partition. Only the latter changes in its life.
+func (r *replica) spec() *spec { return r.placed.Load() }
 
 // New returns a controller that does nothing until Start.
 func New(cfg Config) (*Controller, error) {
@@ -97,6 +101,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	c.done.Go(func() { r.run(ctx) })
 	c.done.Go(func() { c.announce(ctx) })
 	c.done.Go(func() { c.scrub.run(ctx) })
+	c.done.Go(func() { c.prefer(ctx) })
 	return nil
 }
 
@@ -116,7 +121,7 @@ func (c *Controller) Close() {
 	for _, r := range c.running() {
 		g.Go(func() error {
 			if err := r.stop(); err != nil {
-				c.log.Warn("replica did not stop in order", "partition", r.spec.tp.String(), "err", err)
+				c.log.Warn("replica did not stop in order", "partition", r.spec().tp.String(), "err", err)
 			}
 			c.remove(r)
 			return nil
@@ -170,7 +175,7 @@ func (c *Controller) UpdateQuorum(hears func(replicas []protocol.BrokerID) bool)
 	known := make(map[key]bool)
 	for _, r := range c.running() {
 		var k key
-		brokers := r.spec.brokers()
+		brokers := r.spec().brokers()
 		copy(k[:], brokers)
 		answer, ok := known[k]
 		if !ok {
@@ -203,7 +208,7 @@ func (c *Controller) running() []*replica {
 
 func (c *Controller) add(r *replica) {
 	c.mu.Lock()
-	c.byTP[r.spec.tp], c.byShard[r.spec.shard] = r, r
+	c.byTP[r.spec().tp], c.byShard[r.spec().shard] = r, r
 	low := c.diskLow
 	c.mu.Unlock()
 	r.setDiskReserve(low)
@@ -212,8 +217,8 @@ func (c *Controller) add(r *replica) {
 func (c *Controller) remove(r *replica) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.byTP, r.spec.tp)
-	delete(c.byShard, r.spec.shard)
+	delete(c.byTP, r.spec().tp)
+	delete(c.byShard, r.spec().shard)
 }
 
 // stopOn tells the broker, once, that it must not go on.
@@ -234,12 +239,12 @@ func (c *Controller) Led(by protocol.BrokerID) []liveness.Shard {
 	c.mu.RLock()
 	for id, r := range c.byShard {
 		if l := r.lead.Load(); l == nil && by == 0 || l != nil && ledBy(*l, by) {
-			out = append(out, liveness.Shard{ID: id, Replicas: r.spec.brokers()})
+			out = append(out, liveness.Shard{ID: id, Replicas: r.spec().brokers()})
 		}
 	}
 	c.mu.RUnlock()
 	if c.hasMeta() {
-		out = append(out, liveness.Shard{ID: raftnode.MetaShard, Replicas: c.cfg.MetaReplicas})
+		out = append(out, liveness.Shard{ID: raftnode.MetaShard, Replicas: c.metaVoters()})
 	}
 	// The news that chose these may be a moment old; the node knows.
 	kept := out[:0]
@@ -268,6 +273,38 @@ func (c *Controller) Campaign(shard uint64) {
 	}
 }
 
+// Leads returns the ID of the local replica of a shard, the metadata shard included, if it leads it.
+func (c *Controller) Leads(shard uint64) (replica uint64, ok bool) {
+	l, known := c.host.leader(shard)
+	if !known || !l.Self {
+		return 0, false
+	}
+	if shard == raftnode.MetaShard {
+		return uint64(c.cfg.Self), true
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	r := c.byShard[shard]
+	if r == nil {
+		return 0, false
+	}
+	return r.spec().replica, true
+}
+
+// HandOver hands the leadership of a shard that this broker leads to one of the brokers, the first that takes it.
+func (c *Controller) HandOver(ctx context.Context, shard uint64, to []protocol.BrokerID) error {
+	if shard == raftnode.MetaShard {
+		return c.handOverMeta(ctx, to)
+	}
+	c.mu.RLock()
+	r := c.byShard[shard]
+	c.mu.RUnlock()
+	if r == nil {
+		return nil // it is gone, and somebody else leads
+	}
+	return c.handOver(ctx, r, to)
+}
+
 func (c *Controller) has(shard uint64) bool {
 	if shard == raftnode.MetaShard {
 		return c.hasMeta()
@@ -277,13 +314,15 @@ func (c *Controller) has(shard uint64) bool {
 	return c.byShard[shard] != nil
 }
 
-func (c *Controller) hasMeta() bool {
-	for _, b := range c.cfg.MetaReplicas {
-		if b == c.cfg.Self {
-			return true
-		}
+func (c *Controller) hasMeta() bool { return slices.Contains(c.metaVoters(), c.cfg.Self) }
+
+// metaVoters returns who votes in the metadata shard, the preferred leader first: what the metadata says as soon as all founding
+// brokers have registered there.
+func (c *Controller) metaVoters() []protocol.BrokerID {
+	if known := c.cfg.Meta.Image().Meta.Brokers(); len(known) >= len(c.cfg.Founders) {
+		return known
 	}
-	return false
+	return c.cfg.Founders
 }
 
 // leading is called by a partition that serves in a new epoch. It does not block.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -67,7 +68,7 @@ func (r *rig) disk() storefs.FS {
 func (r *rig) config() Config {
 	cfg := Config{
 		Self: 1, Dir: "/partitions", Meta: r.meta.service, Leaders: r.meta.service.Leaders(), FS: r.disk(),
-		MetaReplicas: []protocol.BrokerID{1, 2, 3},
+		Founders: []protocol.BrokerID{1, 2, 3},
 		Broadcast: func(b []byte) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -136,7 +137,7 @@ func (r *rig) placed() []uint64 {
 	var out []uint64
 	for _, t := range r.meta.service.Image().Topics() {
 		for i := range t.Partitions {
-			if _, ok := t.Partitions[i].On(1); ok {
+			if _, _, ok := t.Partitions[i].Placed(1); ok {
 				out = append(out, t.Partitions[i].Shard)
 			}
 		}
@@ -154,7 +155,7 @@ func (r *rig) tidy() {
 	require.Empty(r.t, r.host.wrong)
 	placed := r.placed()
 	require.Equal(r.t, placed, r.running())
-	require.Equal(r.t, placed, r.host.stored())
+	require.Equal(r.t, placed, slices.Sorted(maps.Keys(r.host.stored())))
 	found, err := r.c.dirs.scan()
 	require.NoError(r.t, err)
 	require.Len(r.t, found, len(placed), "%v", found)
@@ -339,7 +340,7 @@ func TestControllerStartsFromOldMetadata(t *testing.T) {
 
 		r.restart(nil, 0)
 		require.Empty(t, r.running())
-		require.Equal(t, kept, r.host.stored(), "empty metadata does not delete anything")
+		require.Equal(t, kept, slices.Sorted(maps.Keys(r.host.stored())), "empty metadata does not delete anything")
 		r.meta.catchUp()
 		synctest.Wait()
 		r.tidy()
@@ -443,14 +444,103 @@ type witness struct{ said string }
 func (w *witness) Errorf(format string, args ...any) { w.said += fmt.Sprintf(format, args...) }
 func (w *witness) FailNow()                          { runtime.Goexit() }
 
+// moveSomething begins a move of a random partition, or ends the one that is under way.
+func (r *rig) moveSomething(rnd *rand.Rand) {
+	topics := r.meta.service.Image().Topics()
+	if len(topics) == 0 {
+		return
+	}
+	t := topics[rnd.IntN(len(topics))]
+	i := rnd.IntN(len(t.Partitions))
+	p := &t.Partitions[i]
+	if p.Move != nil {
+		r.meta.end(p.Move.ID, rnd.IntN(2) == 0)
+		return
+	}
+	add := protocol.BrokerID(1 + rnd.IntN(3))
+	if _, there := p.On(add); !there {
+		r.meta.move(t, i, add, p.Replicas[rnd.IntN(len(p.Replicas))].Broker)
+	}
+}
+
+// TestControllerFollowsMoves: a replica comes, goes when its move is finished, and comes back as another one.
+func TestControllerFollowsMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.meta.catchUp()
+		r.meta.register(3)
+		topic := r.meta.create("a", 3, 1)
+		away := slices.IndexFunc(topic.Partitions, func(p meta.Partition) bool { _, here := p.On(1); return !here })
+		r.start(r.config())
+		shard, owner := topic.Partitions[away].Shard, topic.Partitions[away].Replicas[0].Broker
+
+		move := r.meta.move(topic, away, 1, owner)
+		synctest.Wait()
+		r.tidy()
+		first := r.host.replica(shard).spec
+		require.True(t, first.joins())
+		require.Equal(t, []protocol.BrokerID{owner}, first.brokers(), "the one that is added has no vote yet")
+
+		r.meta.end(move, false)
+		synctest.Wait()
+		r.tidy()
+		require.Equal(t, []protocol.BrokerID{1}, r.host.replica(shard).placed.brokers(), "it is told who the others are")
+
+		r.meta.end(r.meta.move(topic, away, owner, 1), false)
+		synctest.Wait()
+		r.tidy()
+		require.NotContains(t, r.running(), shard)
+
+		r.c.Close() // while it is down the replica returns, as another one
+		r.meta.end(r.meta.move(topic, away, 1, owner), false)
+		gone := len(r.meta.log)
+		r.restart(nil, gone)
+		r.meta.catchUp()
+		synctest.Wait()
+		r.tidy()
+		require.Greater(t, r.host.replica(shard).spec.replica, first.replica)
+		r.c.Close()
+	})
+}
+
+// TestControllerReplacesAReplicaThatLeftMeanwhile: a replica moved away and back while its broker was down; the log that is here is that
+// of the old one, and old metadata must not make anything of it.
+func TestControllerReplacesAReplicaThatLeftMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.meta.catchUp()
+		r.meta.register(2)
+		topic := r.meta.create("a", 2, 1)
+		here := slices.IndexFunc(topic.Partitions, func(p meta.Partition) bool { _, here := p.On(1); return here })
+		shard := topic.Partitions[here].Shard
+		r.start(r.config())
+		old := r.host.stored()[shard]
+		r.c.Close()
+		r.meta.end(r.meta.move(topic, here, 2, 1), false)
+		between := len(r.meta.log)
+		r.meta.end(r.meta.move(topic, here, 1, 2), false)
+
+		r.restart(nil, between) // an image in which it has moved away
+		require.Equal(t, old, r.host.stored()[shard], "old metadata removes nothing")
+		r.meta.catchUp()
+		synctest.Wait()
+		r.tidy()
+		require.Greater(t, r.host.stored()[shard], old)
+		r.c.Close()
+	})
+}
+
 func powerCuts(t require.TestingT, seed uint64, steps []int) {
 	rnd := rand.New(rand.NewPCG(seed, 7))
 	r := newRig(t)
 	defer func() { r.c.Close() }()
 	r.meta.catchUp()
-	r.meta.register(2)
+	r.meta.register(3)
 	r.start(r.config())
 	for _, step := range steps {
+		if rnd.IntN(3) == 0 {
+			r.moveSomething(rnd)
+		}
 		name := fmt.Sprintf("t%d", rnd.IntN(3))
 		_, exists := r.meta.service.Image().TopicNamed(name)
 		switch {
@@ -606,7 +696,7 @@ func TestControllerDrainTriesOthersAndEnds(t *testing.T) {
 		r.meta.register(3)
 		shard := r.meta.create("a", 1, 3).Partitions[0].Shard
 		cfg := r.config()
-		cfg.MetaReplicas = nil
+		cfg.Founders = nil
 		r.start(cfg)
 		r.host.lead(shard, 1, 1)
 		replica := r.host.replica(shard)

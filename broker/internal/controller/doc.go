@@ -10,16 +10,17 @@
 //
 // Goroutines: reconcile owns the slots and decides; at most Parallel start jobs and removeParallel removal jobs work for
 // it; announce broadcasts leaderships at once and repeats them every RefreshEvery; scrub looks for damage. All end with
-// Close. A replica that found damage asks the other ones through here (fetcher), and answers them (AnswerFetch).
+// Close; prefer gives leaderships back to preferred brokers. A replica that found damage asks the other ones through here (fetcher), and answers them (AnswerFetch).
 //
 // Invariants:
 //
 //	Inv1  one job at a time works on a shard.
-//	Inv2  a replica whose Raft log is here is started from any image that places it here; one that was never started is
+//	Inv2  a replica whose Raft log is here is started from any image that places it here under its ID; one that was never started is
 //	      started only from an image known to be current. An image replayed from an old log may show topics that were
-//	      deleted since, and a deleted replica must not come back empty.
-//	Inv3  data is removed only for a shard that was assigned once (below Image.NextShard) and is not placed here now.
-//	      Shards are never assigned twice, so this holds for ever, also when the image is old.
+//	      deleted since and replicas that have moved away, and those must not come back empty.
+//	Inv3  data is removed only for a shard that was assigned once (below Image.NextShard) and that an image known to be current does not
+//	      place here, or not under the ID of the replica whose log is here. Neither shards nor replica IDs are ever assigned
+//	      twice, so this holds for ever.
 //	Inv4  a removal leaves its mark before it touches anything and takes the mark away last: it is finished after a crash.
 //	Inv5  a replica is never started on a directory that is not the one it wrote (BrokenError).
 //

@@ -24,9 +24,9 @@ func (c *Controller) Drain(ctx context.Context) error {
 		g := errgroup.Group{}
 		g.SetLimit(transferParallel)
 		for _, r := range c.transferable(c.cfg.Alive) {
-			g.Go(func() error { return c.handOver(ctx, r, c.cfg.Alive) })
+			g.Go(func() error { return c.handOver(ctx, r, c.heirs(r, c.cfg.Alive)) })
 		}
-		g.Go(func() error { return c.handOverMeta(ctx) })
+		g.Go(func() error { return c.handOverMeta(ctx, c.metaHeirs()) })
 		err := g.Wait()
 		left := len(c.transferable(c.cfg.Alive))
 		if left == 0 && !c.leadsMeta() {
@@ -47,7 +47,7 @@ func (c *Controller) Relieve(ctx context.Context) error {
 	g := errgroup.Group{}
 	g.SetLimit(transferParallel)
 	for _, r := range c.transferable(c.cfg.Roomy) {
-		g.Go(func() error { return c.handOver(ctx, r, c.cfg.Roomy) })
+		g.Go(func() error { return c.handOver(ctx, r, c.heirs(r, c.cfg.Roomy)) })
 	}
 	return g.Wait()
 }
@@ -56,14 +56,23 @@ func (c *Controller) Relieve(ctx context.Context) error {
 func (c *Controller) transferable(fit func(protocol.BrokerID) bool) []*replica {
 	return slices.DeleteFunc(c.running(), func(r *replica) bool {
 		l := r.lead.Load()
-		return l == nil || !l.Self || len(c.successors(r.spec.brokers(), r.spec.shard, fit)) == 0
+		return l == nil || !l.Self || len(c.heirs(r, fit)) == 0
 	})
+}
+
+// heirs returns the other brokers that are fit to lead in the place of r, best first.
+func (c *Controller) heirs(r *replica, fit func(protocol.BrokerID) bool) []protocol.BrokerID {
+	return c.successors(r.spec().brokers(), r.spec().shard, fit)
+}
+
+// metaHeirs returns the other brokers that are fit to lead the metadata shard, best first.
+func (c *Controller) metaHeirs() []protocol.BrokerID {
+	return c.successors(c.metaVoters(), raftnode.MetaShard, c.cfg.Alive)
 }
 
 // successors returns the other brokers that are fit to take over, best first: those with room on their disks before those
 // without, and among them the preferred leader, then the others, in turn so that the leaderships of this broker spread.
 func (c *Controller) successors(brokers []protocol.BrokerID, shard uint64, fit func(protocol.BrokerID) bool) []protocol.BrokerID {
-	preferred := brokers[0]
 	others := slices.DeleteFunc(slices.Clone(brokers), func(b protocol.BrokerID) bool {
 		return b == c.cfg.Self || !fit(b)
 	})
@@ -76,7 +85,7 @@ func (c *Controller) successors(brokers []protocol.BrokerID, shard uint64, fit f
 		if c.cfg.Roomy(b) {
 			worth[b] += 2
 		}
-		if b == preferred {
+		if b == brokers[0] { // the preferred leader
 			worth[b]++
 		}
 	}
@@ -84,34 +93,35 @@ func (c *Controller) successors(brokers []protocol.BrokerID, shard uint64, fit f
 	return others
 }
 
-func (c *Controller) handOver(ctx context.Context, r *replica, fit func(protocol.BrokerID) bool) (err error) {
-	for _, to := range c.successors(r.spec.brokers(), r.spec.shard, fit) {
+// handOver hands a leadership to one of the brokers, the first that takes it.
+func (c *Controller) handOver(ctx context.Context, r *replica, heirs []protocol.BrokerID) (err error) {
+	for _, to := range heirs {
 		if err = r.transfer(ctx, to); err == nil || ctx.Err() != nil {
 			return err
 		}
 		if l := r.lead.Load(); !l.Self {
 			return nil // it went elsewhere
 		}
-		c.log.Warn("leadership was not handed over", "topic", r.spec.topic, "partition", r.spec.tp.Partition,
+		c.log.Warn("leadership was not handed over", "topic", r.spec().topic, "partition", r.spec().tp.Partition,
 			"to", to, "err", err)
 	}
 	return err
 }
 
 func (c *Controller) leadsMeta() bool {
-	if !c.hasMeta() || len(c.successors(c.cfg.MetaReplicas, raftnode.MetaShard, c.cfg.Alive)) == 0 {
+	if !c.hasMeta() || len(c.metaHeirs()) == 0 {
 		return false
 	}
 	l, _ := c.host.leader(raftnode.MetaShard)
 	return l.Self
 }
 
-// handOverMeta asks for one transfer of the metadata shard and waits for its effect, at most transferWait.
-func (c *Controller) handOverMeta(ctx context.Context) error {
-	if !c.leadsMeta() {
+// handOverMeta asks for one transfer of the metadata shard to the first heir and waits for its effect, at most transferWait.
+func (c *Controller) handOverMeta(ctx context.Context, heirs []protocol.BrokerID) error {
+	if !c.leadsMeta() || len(heirs) == 0 {
 		return nil
 	}
-	to := c.successors(c.cfg.MetaReplicas, raftnode.MetaShard, c.cfg.Alive)[0]
+	to := heirs[0]
 	if err := c.host.transfer(ctx, raftnode.MetaShard, to); err != nil {
 		return fmt.Errorf("hand over the metadata shard: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -98,6 +99,31 @@ func (f *fakeMeta) create(name string, partitions, replicas uint32) *meta.Topic 
 	return t
 }
 
+// move moves a replica of a partition and returns the move's ID.
+func (f *fakeMeta) move(t *meta.Topic, partition int, add, remove protocol.BrokerID) uint64 {
+	tp := protocol.TopicPartition{Topic: t.ID, Partition: protocol.Partition(partition)}
+	p, _ := f.service.Image().Partition(tp)
+	id, err := f.service.BeginMove(context.Background(), meta.MoveSpec{TP: tp, Add: add, Remove: remove, Brokers: p.Brokers()})
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+// end finishes a move, or takes it back.
+func (f *fakeMeta) end(id uint64, undo bool) {
+	ctx := context.Background()
+	var err error
+	if undo {
+		err = errors.Join(f.service.UndoMove(ctx, id), f.service.UndoneMove(ctx, id))
+	} else {
+		err = f.service.FinishMove(ctx, id)
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
 func (f *fakeMeta) delete(name string) {
 	if _, err := f.service.DeleteTopic(context.Background(), wire.DeleteTopic{Name: name}); err != nil {
 		panic(err)
@@ -110,8 +136,8 @@ type fakeHost struct {
 	fs  storefs.FS
 
 	mu      sync.Mutex
-	logs    map[uint64]bool // stored; guarded by mu, as everything below
-	torn    map[uint64]bool // the removal of the log began
+	logs    map[uint64]uint64 // replica ID of each log that is stored; guarded by mu, as everything below
+	torn    map[uint64]bool   // replicas, which have IDs of their own here, of whose log the removal began
 	removed map[uint64]bool
 	runs    map[uint64]*fakeReplica
 	fail    map[uint64]error // starts that fail
@@ -126,7 +152,7 @@ type fakeHost struct {
 
 func newFakeHost(r *rig) *fakeHost {
 	return &fakeHost{
-		rig: r, fs: r.disk(), logs: map[uint64]bool{}, torn: map[uint64]bool{}, removed: map[uint64]bool{},
+		rig: r, fs: r.disk(), logs: map[uint64]uint64{}, torn: map[uint64]bool{}, removed: map[uint64]bool{},
 		runs: map[uint64]*fakeReplica{},
 		fail: map[uint64]error{}, leaders: map[uint64]raftnode.Leadership{},
 	}
@@ -163,10 +189,13 @@ func (h *fakeHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	if h.runs[s.shard] != nil {
 		h.complain("shard %d was started while it runs", s.shard)
 	}
-	if h.removed[s.shard] || h.torn[s.shard] {
-		h.complain("shard %d was started after its removal began", s.shard)
+	if h.removed[replicaOf(s.shard, s.replica)] || h.torn[replicaOf(s.shard, s.replica)] {
+		h.complain("shard %d replica %d was started after its removal began", s.shard, s.replica)
 	}
-	h.logs[s.shard] = true
+	if old := h.logs[s.shard]; old != 0 && old != s.replica {
+		h.complain("shard %d replica %d was started on the log of replica %d", s.shard, s.replica, old)
+	}
+	h.logs[s.shard] = s.replica
 	f, err := h.fs.Create(filepath.Join(dir, "segment"))
 	if err != nil {
 		return nil, err
@@ -176,15 +205,13 @@ func (h *fakeHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	return r, f.Close()
 }
 
-func (h *fakeHost) stored() []uint64 {
+// replicaOf is a number for a replica of a shard.
+func replicaOf(shard, replica uint64) uint64 { return shard<<40 | replica }
+
+func (h *fakeHost) stored() map[uint64]uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var out []uint64
-	for s := range h.logs {
-		out = append(out, s)
-	}
-	slices.Sort(out)
-	return out
+	return maps.Clone(h.logs)
 }
 
 func (h *fakeHost) removeData(_ context.Context, shard uint64) error {
@@ -196,12 +223,13 @@ func (h *fakeHost) removeData(_ context.Context, shard uint64) error {
 	if h.runs[shard] != nil {
 		h.complain("the data of shard %d was removed while it runs", shard)
 	}
-	h.torn[shard] = true // as plugin/tan: entries first, the bootstrap record last
+	replica := replicaOf(shard, h.logs[shard])
+	h.torn[replica] = true // as plugin/tan: entries first, the bootstrap record last
 	if err := h.rig.blown(); err != nil {
 		return err
 	}
 	delete(h.logs, shard)
-	h.removed[shard] = true
+	h.removed[replica] = true
 	return nil
 }
 
@@ -263,6 +291,7 @@ type fakeReplica struct {
 
 	mu      sync.Mutex
 	config  wire.TopicConfig // guarded by mu, as everything below
+	placed  *spec            // newest that it was told
 	quorum  bool
 	diskLow bool
 	epoch   protocol.Epoch
@@ -292,6 +321,12 @@ func (r *fakeReplica) configure(c wire.TopicConfig) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.config = c
+}
+
+func (r *fakeReplica) place(s *spec) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.placed = s
 }
 
 func (r *fakeReplica) setQuorum(v bool) {

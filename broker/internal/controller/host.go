@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/meta"
@@ -18,32 +19,49 @@ type spec struct {
 	tp       protocol.TopicPartition
 	topic    string
 	shard    uint64
-	replica  uint64 // own replica ID
-	replicas []raftnode.Replica
+	replica  uint64             // own replica ID
+	founders []raftnode.Replica // of the shard; its first members
+	replicas []raftnode.Replica // the voters, and whoever is about to be one
+	voters   int                // replicas[:voters] are voters, the preferred leader first
 	config   wire.TopicConfig
 }
 
+// joins reports whether the replica was not there when its shard was founded.
+func (s *spec) joins() bool { return s.replica >= meta.FirstReplica }
+
+// brokers returns the brokers of the voters, the preferred leader first.
 func (s *spec) brokers() []protocol.BrokerID {
-	out := make([]protocol.BrokerID, len(s.replicas))
-	for i, r := range s.replicas {
+	out := make([]protocol.BrokerID, s.voters)
+	for i, r := range s.replicas[:s.voters] {
 		out[i] = r.Broker
 	}
 	return out
 }
 
+// others returns the brokers of the other voters.
+func (s *spec) others(self protocol.BrokerID) []protocol.BrokerID {
+	return slices.DeleteFunc(s.brokers(), func(b protocol.BrokerID) bool { return b == self })
+}
+
 // newSpec returns the local replica of a partition, nil if it has none.
 func newSpec(t *meta.Topic, p protocol.Partition, self protocol.BrokerID) *spec {
 	placed := &t.Partitions[p]
-	own, ok := placed.On(self)
+	own, _, ok := placed.Placed(self)
 	if !ok {
 		return nil
 	}
 	s := &spec{
 		tp: protocol.TopicPartition{Topic: t.ID, Partition: p}, topic: t.Name,
-		shard: placed.Shard, replica: own.ReplicaID, config: t.Config,
+		shard: placed.Shard, replica: own.ReplicaID, voters: len(placed.Replicas), config: t.Config,
+	}
+	for _, b := range placed.Founders {
+		s.founders = append(s.founders, raftnode.Replica{Broker: b, ReplicaID: uint64(b)})
 	}
 	for _, r := range placed.Replicas {
 		s.replicas = append(s.replicas, raftnode.Replica{Broker: r.Broker, ReplicaID: r.ReplicaID})
+	}
+	if m := placed.Move; m != nil && m.Add.Broker != 0 {
+		s.replicas = append(s.replicas, raftnode.Replica{Broker: m.Add.Broker, ReplicaID: m.Add.ReplicaID})
 	}
 	return s
 }
@@ -53,7 +71,8 @@ type host interface {
 	// start starts a replica. Its data is in dir. onLeader gets what the replica learns of its leader, in order;
 	// onLeading is called when the replica serves in a new epoch. Neither may block.
 	start(s *spec, dir string, onLeader func(raftnode.Leadership), onLeading func(protocol.Epoch)) (running, error)
-	stored() []uint64
+	// stored returns the replicas whose Raft logs are here: shard -> replica ID.
+	stored() map[uint64]uint64
 	removeData(ctx context.Context, shard uint64) error
 	leader(shard uint64) (raftnode.Leadership, bool)
 	campaign(shard uint64)
@@ -73,6 +92,8 @@ type running interface {
 	// applied returns the index applied here.
 	applied() uint64
 	configure(wire.TopicConfig)
+	// place tells the replica who the others are now.
+	place(*spec)
 	setQuorum(bool)
 	setDiskReserve(bool)
 	transfer(ctx context.Context, to protocol.BrokerID) error
@@ -96,7 +117,9 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	onLeading func(protocol.Epoch)) (running, error) {
 	machineConfig := h.cfg.Machine
 	machineConfig.FS, machineConfig.Dir, machineConfig.Partition = h.cfg.FS, dir, s.tp
-	machineConfig.Fetch = h.fetch.of(s.tp, slices.DeleteFunc(s.brokers(), func(b protocol.BrokerID) bool { return b == h.cfg.Self }))
+	r := &raftReplica{node: h.node, self: h.cfg.Self}
+	r.place(s)
+	machineConfig.Fetch = h.fetch.of(s.tp, func() []protocol.BrokerID { return *r.others.Load() })
 	if s.config.SegmentBytes != 0 {
 		machineConfig.Seglog.SegmentBytes = int64(s.config.SegmentBytes)
 	}
@@ -107,7 +130,7 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 
 	partitionConfig := h.cfg.Partition
 	partitionConfig.TP, partitionConfig.Topic, partitionConfig.Shard = s.tp, s.topic, s.shard
-	partitionConfig.Self, partitionConfig.Replicas = h.cfg.Self, s.brokers()
+	partitionConfig.Self = h.cfg.Self
 	partitionConfig.Node, partitionConfig.FSM, partitionConfig.OnLeading = h.node, machine, onLeading
 	if partitionConfig.Log == nil {
 		partitionConfig.Log = h.cfg.Log
@@ -116,10 +139,14 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	if err != nil {
 		return nil, err
 	}
-	r := &raftReplica{p: p, node: h.node}
+	r.p = p
 	r.configure(s.config)
+	first := s.founders
+	if s.joins() {
+		first = s.replicas
+	}
 	err = h.node.StartPartition(raftnode.Start{
-		Shard: s.shard, Replica: s.replica, Replicas: s.replicas,
+		Shard: s.shard, Replica: s.replica, Replicas: first, Join: s.joins(),
 		OnLeader: func(l raftnode.Leadership) {
 			onLeader(l)
 			p.Leadership(l)
@@ -132,14 +159,14 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	return r, nil
 }
 
-func (h *raftHost) stored() []uint64 {
-	var shards []uint64
-	for _, r := range h.node.Stored() {
-		if r.Shard >= raftnode.FirstPartitionShard {
-			shards = append(shards, r.Shard)
+func (h *raftHost) stored() map[uint64]uint64 {
+	out := make(map[uint64]uint64)
+	for _, s := range h.node.Stored() {
+		if s.Shard >= raftnode.FirstPartitionShard {
+			out[s.Shard] = s.Replica
 		}
 	}
-	return shards
+	return out
 }
 
 func (h *raftHost) removeData(ctx context.Context, shard uint64) error {
@@ -165,8 +192,10 @@ func (h *raftHost) transfer(ctx context.Context, shard uint64, to protocol.Broke
 
 // raftReplica is a real replica.
 type raftReplica struct {
-	p    *partition.Partition
-	node *raftnode.Node
+	p      *partition.Partition
+	node   *raftnode.Node
+	self   protocol.BrokerID
+	others atomic.Pointer[[]protocol.BrokerID] // whom to ask for what is damaged here
 }
 
 func (r *raftReplica) partition() *partition.Partition { return r.p }
@@ -182,6 +211,11 @@ func (r *raftReplica) applied() uint64 { return r.p.FSM().Applied() }
 
 func (r *raftReplica) configure(c wire.TopicConfig) {
 	r.p.SetRetention(c.RetentionMillis, c.RetentionBytes)
+}
+
+func (r *raftReplica) place(s *spec) {
+	others := s.others(r.self)
+	r.others.Store(&others)
 }
 
 func (r *raftReplica) setQuorum(hears bool) { r.p.SetQuorum(hears) }

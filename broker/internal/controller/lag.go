@@ -38,8 +38,8 @@ func (c *Controller) followerLag() map[protocol.BrokerID]uint64 {
 			continue
 		}
 		applied := r.applied()
-		for _, peer := range r.spec.brokers() {
-			match, ok := c.host.match(r.spec.shard, peer)
+		for _, peer := range r.spec().brokers() {
+			match, ok := c.host.match(r.spec().shard, peer)
 			if peer == c.cfg.Self || !ok {
 				continue
 			}

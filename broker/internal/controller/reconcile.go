@@ -19,7 +19,7 @@ type slot struct {
 	shard   uint64
 	spec    *spec    // what the metadata wants, nil: nothing
 	replica *replica // started, nil: not
-	stored  bool     // a Raft log is on disk
+	stored  uint64   // replica ID of the Raft log on disk, 0: none
 	dir     bool     // a directory is on disk
 	marked  bool     // removal was begun
 	broken  bool     // never try again
@@ -29,6 +29,7 @@ type slot struct {
 	queued  bool
 	dirty   bool
 	config  wire.TopicConfig // that replica has
+	placed  *spec            // that replica has
 	due     time.Time        // not before, after a failure
 	pause   time.Duration    // of the last failure
 }
@@ -66,7 +67,7 @@ type reconciler struct {
 	latched bool // all replicas have been started once
 }
 
-func newReconciler(c *Controller, found map[uint64]onDisk, stored []uint64) *reconciler {
+func newReconciler(c *Controller, found map[uint64]onDisk, stored map[uint64]uint64) *reconciler {
 	r := &reconciler{
 		c: c, image: &meta.Image{}, slots: make(map[uint64]*slot), done: make(chan outcome),
 		missing: make(map[*slot]struct{}), failing: make(map[*slot]struct{}),
@@ -75,8 +76,8 @@ func newReconciler(c *Controller, found map[uint64]onDisk, stored []uint64) *rec
 		s := r.slot(shard)
 		s.dir, s.marked = f.dir, f.marked
 	}
-	for _, shard := range stored {
-		r.slot(shard).stored = true
+	for shard, replica := range stored {
+		r.slot(shard).stored = replica
 	}
 	return r
 }
@@ -181,18 +182,27 @@ func (r *reconciler) adopt(im *meta.Image) {
 func (r *reconciler) put(t *meta.Topic) {
 	for i := range t.Partitions {
 		want := newSpec(t, protocol.Partition(i), r.c.cfg.Self)
-		if want == nil {
-			continue
+		if s, ok := r.slots[t.Partitions[i].Shard]; want != nil || ok {
+			if !ok {
+				s = r.slot(want.shard)
+			}
+			s.spec = want
+			r.touch(s)
 		}
-		s := r.slot(want.shard)
-		s.spec = want
-		r.touch(s)
 	}
 }
 
-// configure brings the replica's configuration up to date.
+// configure brings the replica's configuration, and what it knows of the others, up to date.
 func (r *reconciler) configure(s *slot) {
-	if s.replica == nil || s.spec == nil || s.config == s.spec.config {
+	if s.replica == nil || s.spec == nil || s.spec.replica != s.placed.replica {
+		return
+	}
+	if s.placed != s.spec {
+		s.placed = s.spec
+		s.replica.placed.Store(s.spec)
+		s.replica.place(s.spec)
+	}
+	if s.config == s.spec.config {
 		return
 	}
 	s.config = s.spec.config
@@ -207,7 +217,7 @@ func (r *reconciler) consider(ctx context.Context) {
 		s.dirty = false
 		r.configure(s)
 		r.enqueue(s)
-		if s.spec == nil && s.replica == nil && !s.stored && !s.dir && !s.marked && !s.busy && !s.queued {
+		if s.spec == nil && s.replica == nil && s.stored == 0 && !s.dir && !s.marked && !s.busy && !s.queued {
 			delete(r.slots, s.shard)
 		}
 	}
@@ -231,15 +241,28 @@ func (r *reconciler) needs(s *slot) action {
 		return none
 	case s.marked:
 		return erase
-	case s.spec == nil:
-		if (s.replica != nil || s.stored || s.dir) && s.shard < r.image.NextShard {
-			return erase
-		}
+	case r.abandoned(s):
+		return erase
+	case s.spec == nil || s.broken || s.replica != nil:
 		return none
-	case s.replica == nil && !s.broken && (s.stored || r.current):
+	case s.stored == s.spec.replica || s.stored == 0 && r.current:
 		return start
 	}
 	return none
+}
+
+// abandoned reports whether what is here of the shard belongs to no replica that the metadata still wants (Inv3).
+func (r *reconciler) abandoned(s *slot) bool {
+	if s.replica == nil && s.stored == 0 && !s.dir {
+		return false
+	}
+	if !r.current { // the image may be older than the replica
+		return false
+	}
+	if s.spec == nil {
+		return s.shard < r.image.NextShard
+	}
+	return s.stored != 0 && s.stored < s.spec.replica
 }
 
 func (r *reconciler) pump(ctx context.Context, a action, bound int) {
@@ -271,13 +294,14 @@ func (r *reconciler) pump(ctx context.Context, a action, bound int) {
 func (r *reconciler) startJob(_ context.Context, s *slot) outcome {
 	c := r.c
 	prepare := c.dirs.create
-	if s.stored {
+	if s.stored != 0 {
 		prepare = c.dirs.check
 	}
 	if err := prepare(s.spec); err != nil {
 		return outcome{err: err}
 	}
-	started := &replica{spec: s.spec}
+	started := &replica{}
+	started.placed.Store(s.spec)
 	run, err := c.host.start(s.spec, c.dirs.data(s.shard),
 		func(l raftnode.Leadership) { started.lead.Store(&l) },
 		func(e protocol.Epoch) { c.leading(s.spec.tp, e) })
@@ -328,11 +352,11 @@ func (r *reconciler) settle(o outcome) {
 	if o.did == erase {
 		r.c.metrics.removed.Inc()
 		r.c.log.Info("replica removed", "shard", s.shard)
-		s.stored, s.dir, s.marked = false, false, false
+		s.stored, s.dir, s.marked = 0, false, false
 		return
 	}
-	s.stored, s.dir, s.config = true, true, o.replica.spec.config
-	started := o.replica.spec
+	started := o.replica.spec()
+	s.stored, s.dir, s.config, s.placed = started.replica, true, started.config, started
 	r.c.log.Info("replica started", "topic", started.topic, "partition", started.tp.Partition, "shard", s.shard)
 }
 

@@ -37,9 +37,9 @@ func newFetcher(ask FetchFrom) *fetcher {
 	return &fetcher{ask: ask, slots: make(chan struct{}, maxFetches)}
 }
 
-// of returns what repairs a replica of tp from the others; nil when there are none.
-func (f *fetcher) of(tp protocol.TopicPartition, others []protocol.BrokerID) fsm.Fetch {
-	if len(others) == 0 || f.ask == nil {
+// of returns what repairs a replica of tp from the others, whom it asks for each time; nil when nobody can be asked.
+func (f *fetcher) of(tp protocol.TopicPartition, others func() []protocol.BrokerID) fsm.Fetch {
+	if f.ask == nil {
 		return nil
 	}
 	return func(ctx context.Context, from protocol.Offset, maxBytes int) ([]byte, error) {
@@ -49,7 +49,7 @@ func (f *fetcher) of(tp protocol.TopicPartition, others []protocol.BrokerID) fsm
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		return f.fetch(ctx, tp, others, from, maxBytes)
+		return f.fetch(ctx, tp, others(), from, maxBytes)
 	}
 }
 

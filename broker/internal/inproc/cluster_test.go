@@ -122,7 +122,7 @@ func (c *cluster) start(id protocol.BrokerID, has remains) *life {
 		Seglog: seglog.Options{SegmentBytes: c.opts.segmentBytes, IndexEveryBytes: 1 << 10},
 	})
 	l.p, err = partition.New(partition.Config{
-		TP: testTP, Topic: "t", Shard: shard, Self: id, Replicas: brokers, Node: proposer{l.node, l}, FSM: l.m,
+		TP: testTP, Topic: "t", Shard: shard, Self: id, Node: proposer{l.node, l}, FSM: l.m,
 		ProposalTimeout: time.Second, PendingTimeout: 3 * time.Second, Now: c.clocks[id].now,
 		UpkeepEvery: 20 * time.Millisecond, RetentionEvery: 20 * time.Millisecond, CompactEntries: c.opts.compactEntries,
 	})

@@ -81,7 +81,7 @@ func (c *cluster) start(id protocol.BrokerID) *testBroker {
 	require.NoError(t, err)
 	m := fsm.New(fsm.Config{FS: storefs.OS, Dir: filepath.Join(c.dir, fmt.Sprint("data", id)), Partition: testTP})
 	p, err := New(Config{
-		TP: testTP, Topic: "calls", Shard: testShard, Self: id, Replicas: []protocol.BrokerID{1, 2, 3}, Node: node, FSM: m,
+		TP: testTP, Topic: "calls", Shard: testShard, Self: id, Node: node, FSM: m,
 		UpkeepEvery: 50 * time.Millisecond, CompactEntries: 200,
 	})
 	require.NoError(t, err)

@@ -20,13 +20,12 @@ type Node interface {
 
 // Config describes one replica. The zero value of an optional field is its default.
 type Config struct {
-	TP       protocol.TopicPartition
-	Topic    string // its name, for logs
-	Shard    uint64
-	Self     protocol.BrokerID
-	Replicas []protocol.BrokerID
-	Node     Node
-	FSM      *fsm.Machine // the state machine that Node runs for Shard
+	TP    protocol.TopicPartition
+	Topic string // its name, for logs
+	Shard uint64
+	Self  protocol.BrokerID
+	Node  Node
+	FSM   *fsm.Machine // the state machine that Node runs for Shard
 
 	// MaxPendingBytes bounds the batches accepted and not yet answered; Append waits at the bound. Default 8 MiB.
 	MaxPendingBytes int

@@ -107,7 +107,6 @@ func newRig(t testing.TB, faults []fault, change func(*Config)) *rig {
 	r := &rig{raft: raft, m: m, fs: fs, done: make(chan struct{})}
 	cfg := Config{
 		TP: testTP, Topic: "calls", Shard: testShard, Self: self, Node: raft, FSM: m,
-		Replicas:       []protocol.BrokerID{self, other, 3},
 		RetentionEvery: time.Hour, UpkeepEvery: time.Hour,
 		OnLeading:   func(e protocol.Epoch) { r.note(e) },
 		OnFollowing: func() { r.note(0) },

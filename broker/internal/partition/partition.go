@@ -194,9 +194,6 @@ func (p *Partition) TP() protocol.TopicPartition { return p.cfg.TP }
 // Shard returns its Raft shard.
 func (p *Partition) Shard() uint64 { return p.cfg.Shard }
 
-// Replicas returns the brokers that hold it. The slice must not be changed.
-func (p *Partition) Replicas() []protocol.BrokerID { return p.cfg.Replicas }
-
 // refusal returns why an operation of this moment is refused, nil if it is not. p.mu is held.
 func (p *Partition) refusal() *protocol.Error {
 	switch {

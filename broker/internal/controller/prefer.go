@@ -1,0 +1,68 @@
+package controller
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+const (
+	// preferEvery is how often leaders look whether the preferred one could have the leadership.
+	preferEvery = time.Second
+	// preferParallel bounds the transfers at one time, preferTime those of one look: a thousand leaderships return within seconds, and
+	// at no moment do more than a few partitions wait for a leader.
+	preferParallel = 4
+	preferTime     = 2 * time.Second
+	// preferLag is how many entries the preferred leader may lack: it gets them before the old one falls silent.
+	preferLag = 1000
+)
+
+// prefer hands leaderships to their preferred brokers as soon as these are fit, until ctx ends. A broker that came back is not fit for a
+// while (Config.Steady): it has logs to read and clients to take, and it may go again.
+func (c *Controller) prefer(ctx context.Context) {
+	tick := time.NewTicker(preferEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c.preferOnce(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Controller) preferOnce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, preferTime)
+	defer cancel()
+	g := errgroup.Group{}
+	g.SetLimit(preferParallel)
+	for _, r := range c.running() {
+		to, ok := c.preferred(r)
+		if !ok || ctx.Err() != nil {
+			continue
+		}
+		g.Go(func() error {
+			if err := r.transfer(ctx, to); err != nil && ctx.Err() == nil {
+				c.log.Warn("leadership was not handed to its preferred broker", "topic", r.spec().topic,
+					"partition", r.spec().tp.Partition, "to", to, "err", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return nil
+}
+
+// preferred returns who should lead a replica that is led here, if it is another broker, fit and not far behind.
+func (c *Controller) preferred(r *replica) (to protocol.BrokerID, ok bool) {
+	s := r.spec()
+	to = s.replicas[0].Broker
+	if _, serves := r.serving(); !serves || to == c.cfg.Self || !c.cfg.Steady(to) {
+		return 0, false
+	}
+	match, known := c.host.match(s.shard, to)
+	return to, known && match+preferLag >= r.applied()
+}
