@@ -67,7 +67,8 @@ type state struct {
 	Binary  string            `json:"binary"`
 	Config  map[string]string `json:"config,omitempty"`
 	Brokers []Broker          `json:"brokers"`
-	Places  []Place           `json:"places,omitempty"` // by broker, or nil
+	Places  []Place           `json:"places,omitempty"`  // by broker, or nil
+	LastID  int               `json:"last_id,omitempty"` // the highest that was ever used, once brokers joined or were removed
 }
 
 // place returns where broker id runs.
@@ -119,7 +120,7 @@ func create(spec Spec) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("binary %s: %w", spec.Binary, err)
 	}
-	brokers, err := allocate(spec)
+	brokers, err := allocate(spec, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +296,7 @@ func (c *Cluster) end(ctx context.Context, id int, sig syscall.Signal, limit tim
 	return nil
 }
 
-// save writes the whole state; only create calls it, before anybody else knows the directory.
+// save writes the whole state. Nobody else knows the directory yet, or the lock file is held.
 func (c *Cluster) save() error {
 	text, err := json.MarshalIndent(c.state, "", "  ")
 	if err != nil {
@@ -308,9 +309,21 @@ func (c *Cluster) save() error {
 	return os.Rename(tmp, filepath.Join(c.dir, "cluster.json"))
 }
 
-// started notes the new process of a broker. Other processes may note theirs at the same time: the file is read again
-// and replaced under a lock.
+// started notes the new process of a broker.
 func (c *Cluster) started(id, pid int, startTime uint64) error {
+	return c.change(func() error {
+		for i := range c.state.Brokers {
+			if b := &c.state.Brokers[i]; b.ID == id {
+				b.PID, b.StartTime = pid, startTime
+			}
+		}
+		return nil
+	})
+}
+
+// change changes the state by fn and saves it. Other processes may do so at the same time: the file is read again and replaced under a
+// lock.
+func (c *Cluster) change(fn func() error) error {
 	lock, err := os.OpenFile(filepath.Join(c.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("cluster: %w", err)
@@ -324,10 +337,8 @@ func (c *Cluster) started(id, pid int, startTime uint64) error {
 	if err := c.load(); err != nil {
 		return err
 	}
-	for i := range c.state.Brokers {
-		if b := &c.state.Brokers[i]; b.ID == id {
-			b.PID, b.StartTime = pid, startTime
-		}
+	if err := fn(); err != nil {
+		return err
 	}
 	return c.save()
 }

@@ -32,8 +32,8 @@ const (
 	ownAdminPort = "7402"
 )
 
-// allocate picks addresses for the brokers, and what stands before them.
-func allocate(spec Spec) ([]Broker, error) {
+// allocate picks addresses for the brokers from first on, and what stands before them.
+func allocate(spec Spec, first int) ([]Broker, error) {
 	var held []io.Closer
 	defer func() {
 		for _, h := range held {
@@ -54,9 +54,9 @@ func allocate(spec Spec) ([]Broker, error) {
 	brokers := make([]Broker, spec.Brokers)
 	for i := range brokers {
 		b := &brokers[i]
-		b.ID = i + 1
-		if i < len(spec.Places) && spec.Places[i].Host != "" {
-			host := spec.Places[i].Host
+		b.ID = first + i
+		if place := (&state{Places: spec.Places}).place(b.ID); place.Host != "" {
+			host := place.Host
 			b.Listen, b.Raft, b.Admin = net.JoinHostPort(host, ownPort), net.JoinHostPort(host, ownRaftPort), net.JoinHostPort(host, ownAdminPort)
 			continue
 		}
@@ -93,43 +93,66 @@ func hold(network, addr string) (io.Closer, error) {
 	return net.Listen(network, addr) //nolint:noctx // a bind does not block
 }
 
-// writeFiles writes context.json and the configuration of every broker.
-func (c *Cluster) writeFiles() error {
-	pki := filepath.Join(c.dir, "pki")
-	var addrs []string
-	var members []map[string]any
-	for _, b := range c.state.Brokers {
-		listen, raft := cmp.Or(b.FrontListen, b.Listen), cmp.Or(b.FrontRaft, b.Raft)
-		addrs = append(addrs, listen)
-		members = append(members, map[string]any{"id": b.ID, "listen": listen, "raft": raft, "admin": b.Admin})
+// pki returns the directory of the cluster's development certificates.
+func (c *Cluster) pki() string { return filepath.Join(c.dir, "pki") }
+
+// member returns a broker as others reach it.
+func (b *Broker) member() map[string]any {
+	return map[string]any{
+		"id": b.ID, "listen": cmp.Or(b.FrontListen, b.Listen), "raft": cmp.Or(b.FrontRaft, b.Raft), "admin": b.Admin,
 	}
-	text, err := json.MarshalIndent(map[string]any{"brokers": addrs, "ca": filepath.Join(pki, "ca.pem")}, "", "  ")
+}
+
+// writeFiles writes context.json and the configurations of the brokers that found the cluster.
+func (c *Cluster) writeFiles() error {
+	var members []map[string]any
+	for i := range c.state.Brokers {
+		members = append(members, c.state.Brokers[i].member())
+	}
+	for i := range c.state.Brokers {
+		if err := c.writeBroker(&c.state.Brokers[i], map[string]any{"members": members}); err != nil {
+			return err
+		}
+	}
+	return c.writeContext()
+}
+
+// writeContext writes the file for clients, which names all brokers.
+func (c *Cluster) writeContext() error {
+	var addrs []string
+	for _, b := range c.state.Brokers {
+		addrs = append(addrs, cmp.Or(b.FrontListen, b.Listen))
+	}
+	text, err := json.MarshalIndent(map[string]any{"brokers": addrs, "ca": filepath.Join(c.pki(), "ca.pem")}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("context: %w", err)
 	}
 	if err := os.WriteFile(c.state.Context, append(text, '\n'), 0o600); err != nil {
 		return fmt.Errorf("context: %w", err)
 	}
-	for _, b := range c.state.Brokers {
-		dir := c.brokerDir(b.ID)
-		conf := map[string]any{
-			"cluster": "local", "broker": b.ID, "data_dir": filepath.Join(dir, "data"),
-			"listen": b.Listen, "raft_listen": b.Raft,
-			"members": members, "tls": map[string]any{"dev_dir": pki},
-		}
-		for _, key := range slices.Sorted(maps.Keys(c.state.Config)) {
-			setKey(conf, key, c.state.Config[key])
-		}
-		text, err := yaml.Marshal(conf)
-		if err != nil {
-			return fmt.Errorf("broker %d: %w", b.ID, err)
-		}
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("broker %d: %w", b.ID, err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "trunkline.yaml"), text, 0o600); err != nil {
-			return fmt.Errorf("broker %d: %w", b.ID, err)
-		}
+	return nil
+}
+
+// writeBroker writes the configuration of one broker, with more keys than all have.
+func (c *Cluster) writeBroker(b *Broker, more map[string]any) error {
+	dir := c.brokerDir(b.ID)
+	conf := map[string]any{
+		"cluster": "local", "broker": b.ID, "data_dir": filepath.Join(dir, "data"),
+		"listen": b.Listen, "raft_listen": b.Raft, "tls": map[string]any{"dev_dir": c.pki()},
+	}
+	maps.Copy(conf, more)
+	for _, key := range slices.Sorted(maps.Keys(c.state.Config)) {
+		setKey(conf, key, c.state.Config[key])
+	}
+	text, err := yaml.Marshal(conf)
+	if err != nil {
+		return fmt.Errorf("broker %d: %w", b.ID, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("broker %d: %w", b.ID, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "trunkline.yaml"), text, 0o600); err != nil {
+		return fmt.Errorf("broker %d: %w", b.ID, err)
 	}
 	return nil
 }
