@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ import (
 	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/liveness"
 	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/mover"
+	"github.com/trunkline/trunkline/broker/internal/planner"
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/broker/internal/session"
@@ -52,6 +55,8 @@ type Broker struct {
 	node       *raftnode.Node
 	meta       *meta.Service
 	controller *controller.Controller
+	mover      *mover.Mover
+	planner    *planner.Planner
 	server     *session.Server
 	listener   *transport.Listener
 	admin      *admin.Server
@@ -92,7 +97,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	_, _ = rand.Read(b.boot[:]) // never fails: crypto/rand
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for _, step := range []func(context.Context) error{
-		b.openDir, b.checkDisk, b.openCertificates, b.openNetwork, b.openLiveness, b.openRaft, b.openMeta, b.openController,
+		b.openDir, b.checkDisk, b.openCertificates, b.openNetwork, b.join, b.openLiveness, b.openRaft, b.openMeta, b.openController,
 		b.openListener, b.openSession, b.openAdmin,
 	} {
 		if err := step(ctx); err != nil {
@@ -249,11 +254,14 @@ func (b *Broker) Close() error {
 	return b.closeErr
 }
 
-// peers returns the Raft addresses of all members.
+// peers returns the Raft addresses of the other brokers: those that were there last and, of the brokers that found the cluster
+// with this one, those that the configuration knows and that have not left.
 func (b *Broker) peers() map[protocol.BrokerID]string {
-	peers := map[protocol.BrokerID]string{}
+	peers := b.known.addresses(b.cfg.Broker)
 	for _, m := range b.cfg.Members {
-		peers[m.ID] = m.Raft
+		if _, known := peers[m.ID]; !known && m.ID != b.cfg.Broker && slices.Contains(b.dir.id.Founders, m.ID) && !b.known.retired(m.ID) {
+			peers[m.ID] = m.Raft
+		}
 	}
 	return peers
 }

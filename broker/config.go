@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/trunkline/trunkline/broker/internal/controller"
+	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/planner"
 	"github.com/trunkline/trunkline/protocol"
 )
 
@@ -36,6 +38,9 @@ type Config struct {
 	DataDir string            `yaml:"data_dir" doc:"directory of everything this broker stores"`
 	Members []Member          `yaml:"members" doc:"the brokers that form the cluster at its first start"`
 
+	Join []string `yaml:"join" doc:"Raft addresses of brokers of a running cluster that this one joins at its first start; members then names this broker alone"`
+	Zone string   `yaml:"zone" doc:"rack or zone of this broker; replicas of a partition are spread over zones"`
+
 	Listen      string `yaml:"listen" doc:"UDP address to bind for clients; default: this member's listen"`
 	RaftListen  string `yaml:"raft_listen" doc:"TCP address to bind for brokers; default: this member's raft"`
 	AdminListen string `yaml:"admin_listen" doc:"TCP address to bind for admin HTTP; default: this member's admin"`
@@ -46,6 +51,7 @@ type Config struct {
 	Log    LogConfig    `yaml:"log"`
 	Raft   RaftConfig   `yaml:"raft"`
 	Topics TopicsConfig `yaml:"topics"`
+	Moves  MovesConfig  `yaml:"moves"`
 
 	// Logger and Registerer are for programs that embed a broker; they have no key. nil means: made from Log,
 	// and a registry of the broker's own. A Registerer is for one broker at a time.
@@ -109,6 +115,18 @@ type TopicsConfig struct {
 	ScrubRate    Bytes         `yaml:"scrub_rate" doc:"bytes a second read for that"`
 }
 
+// MovesConfig bounds how replicas are moved. The broker that leads the metadata decides, so all should have the same.
+type MovesConfig struct {
+	Concurrent  int           `yaml:"concurrent" doc:"moves under way in the whole cluster"`
+	PerBroker   int           `yaml:"per_broker" doc:"moves under way into one broker, and out of one"`
+	RepairAfter time.Duration `yaml:"repair_after" doc:"replicas of a broker dead for so long are made anew on others"`
+	CalmAfter   time.Duration `yaml:"calm_after" doc:"nothing is moved for balance before all brokers have been alive for so long"`
+}
+
+func (m *MovesConfig) limits() planner.Limits {
+	return planner.Limits{Concurrent: m.Concurrent, PerBroker: m.PerBroker, RepairAfter: m.RepairAfter, CalmAfter: m.CalmAfter}
+}
+
 // WithDefaults returns c with every unset field set.
 func (c Config) WithDefaults() Config {
 	setDefault(&c.Cluster, "trunkline")
@@ -120,6 +138,9 @@ func (c Config) WithDefaults() Config {
 		setDefault(&m.Raft, hostPort("127.0.0.1", DefaultRaftPort))
 		setDefault(&m.Admin, hostPort("127.0.0.1", DefaultAdminPort))
 		c.Members = []Member{m}
+	}
+	if len(c.Join) == 0 {
+		c.Join = nil
 	}
 	if self, ok := c.Self(); ok {
 		setDefault(&c.Listen, self.Listen)
@@ -147,6 +168,10 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Topics.RetainEvery, 30*time.Second)
 	setDefault(&c.Topics.ScrubEvery, controller.DefaultScrubEvery)
 	setDefault(&c.Topics.ScrubRate, controller.DefaultScrubRate)
+	setDefault(&c.Moves.Concurrent, 8)
+	setDefault(&c.Moves.PerBroker, 2)
+	setDefault(&c.Moves.RepairAfter, 10*time.Minute)
+	setDefault(&c.Moves.CalmAfter, 10*time.Second)
 	return c
 }
 
@@ -222,6 +247,11 @@ func (c Config) Validate() error {
 	check(c.Topics.SegmentBytes >= l.MaxBatch, "topics.segment_bytes", "%v is below limits.max_batch (%v): a batch never crosses a segment", c.Topics.SegmentBytes, l.MaxBatch)
 	check(c.Topics.RetainEvery >= 100*time.Millisecond, "topics.retain_every", "%v is below 100ms", c.Topics.RetainEvery)
 	check(c.Topics.ScrubEvery >= time.Second, "topics.scrub_every", "%v is below 1s", c.Topics.ScrubEvery)
+	check(c.Moves.Concurrent > 0, "moves.concurrent", "must be above 0")
+	check(c.Moves.PerBroker > 0, "moves.per_broker", "must be above 0")
+	check(c.Moves.RepairAfter >= time.Second, "moves.repair_after", "%v is below 1s: every restart would move replicas", c.Moves.RepairAfter)
+	check(c.Moves.CalmAfter >= 0, "moves.calm_after", "must not be negative")
+	check(len(c.Zone) <= meta.MaxZoneBytes, "zone", "is longer than %d bytes", meta.MaxZoneBytes)
 	check(c.Topics.ScrubRate >= 1<<20, "topics.scrub_rate", "%v is below 1MiB a second", c.Topics.ScrubRate)
 	return errors.Join(errs...)
 }
@@ -230,6 +260,14 @@ func (c Config) validateMembers() []error {
 	var errs []error
 	if len(c.Members) > MaxMembers {
 		errs = append(errs, keyErrorf("members", "%d is above %d: each initial member votes in the metadata shard", len(c.Members), MaxMembers))
+	}
+	for i, addr := range c.Join {
+		if err := checkAdvertised(addr, true); err != nil {
+			errs = append(errs, keyErrorf(fmt.Sprintf("join[%d]", i), "%v", err))
+		}
+	}
+	if len(c.Join) > 0 && len(c.Members) > 1 {
+		errs = append(errs, keyErrorf("join", "contradicts members: a broker that joins knows no other member than itself; the cluster tells it the others"))
 	}
 	if _, ok := c.Self(); !ok {
 		errs = append(errs, keyErrorf("members", "broker %d is not among them", c.Broker))
@@ -246,7 +284,7 @@ func (c Config) validateMembers() []error {
 		}
 		ids = append(ids, m.ID)
 		for _, a := range []struct{ name, net, addr string }{{"listen", "udp", m.Listen}, {"raft", "tcp", m.Raft}, {"admin", "tcp", m.Admin}} {
-			if err := checkAdvertised(a.addr, len(c.Members) > 1); err != nil {
+			if err := checkAdvertised(a.addr, len(c.Members)+len(c.Join) > 1); err != nil {
 				errs = append(errs, keyErrorf(key+"."+a.name, "%v", err))
 				continue
 			}

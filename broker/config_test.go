@@ -119,7 +119,7 @@ func TestForeignDataDirectoryIsRefused(t *testing.T) {
 	other = c
 	other.Members = append(other.Members, Member{ID: 2, Listen: "b:1", Raft: "b:2", Admin: "b:3"})
 	_, err = openDataDir(other)
-	require.ErrorContains(t, err, "formed by brokers [1], the configuration says [1 2]")
+	require.ErrorContains(t, err, "made to found a cluster of [1] (none: to join one), the configuration says [1 2]")
 
 	require.NoError(t, os.Mkdir(filepath.Join(c.DataDir, "raft"), 0o700))
 	require.NoError(t, os.Remove(filepath.Join(c.DataDir, "identity.json")))

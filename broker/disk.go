@@ -63,7 +63,7 @@ func (b *Broker) watchDisk() {
 		}
 		gauge.Set(float64(free))
 		if err := b.roomToRun(free); err != nil {
-			b.relieve()
+			b.relieve("the disk is nearly full")
 			b.fail(err)
 			return
 		}
@@ -74,16 +74,16 @@ func (b *Broker) watchDisk() {
 		b.short.Store(low)
 		b.controller.SetDiskReserve(low)
 		if low {
-			b.relieve()
+			b.relieve("the disk is nearly full")
 		}
 	}
 }
 
-// relieve hands leaderships to brokers that have room on their disks, once around.
-func (b *Broker) relieve() {
+// relieve hands leaderships to brokers that are active and have room on their disks, once around.
+func (b *Broker) relieve(why string) {
 	ctx, cancel := context.WithTimeout(b.ctx, relieveTime)
 	defer cancel()
 	if err := b.controller.Relieve(ctx); err != nil && b.ctx.Err() == nil {
-		b.log.Warn("leaderships stay on a broker short of disk space, trying again", "error", err)
+		b.log.Warn("leaderships stay here, trying again", "why", why, "error", err)
 	}
 }

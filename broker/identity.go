@@ -32,12 +32,23 @@ type identity struct {
 	Cluster string            `json:"cluster"`
 	Broker  protocol.BrokerID `json:"broker"`
 	DirID   dirID             `json:"dir_id"` // random, made with the directory: tells a wiped one from the old one
-	// Members are the members that the directory was made with. They vote in the metadata shard, so they stay.
-	Members []protocol.BrokerID `json:"members"`
-	// Peers are the data directories of the cluster's brokers as the metadata has them. Empty: this broker was not
-	// registered yet.
-	Peers map[protocol.BrokerID]dirID `json:"peers,omitempty"`
+	// Founders are the members with which this broker founds the metadata shard. Empty: it joins a cluster that exists.
+	Founders []protocol.BrokerID `json:"founders,omitempty"`
+	// Peers are the cluster's brokers as the metadata has them, this one too. Empty: this broker was not registered yet.
+	Peers map[protocol.BrokerID]peer `json:"peers,omitempty"`
+	// PeersVersion is the version of the metadata that Peers are from.
+	PeersVersion uint64 `json:"peers_version,omitempty"`
 }
+
+// peer is what a broker remembers of another one.
+type peer struct {
+	Raft string `json:"raft"` // where it was last
+	Dir  dirID  `json:"dir"`
+}
+
+// formed reports whether the broker was registered in the metadata once. From then on it knows the cluster by itself, whatever the
+// configuration says of other brokers.
+func (i *identity) formed() bool { return len(i.Peers) > 0 }
 
 type dirID [16]byte
 
@@ -90,7 +101,8 @@ func (d *dataDir) loadIdentity(cfg Config) error {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	if err := json.Unmarshal(text, &d.id); err != nil {
-		return fmt.Errorf("%s is damaged (%w): restore it from a backup; this version cannot put another broker in the place of a lost one", path, err)
+		return fmt.Errorf("%s is damaged (%w): restore it from a backup, or replace this broker: start one with an empty data_dir, `join` and an ID that was never used, then "+
+			"`trunkline broker replace %d --with NEW_ID`", path, err, cfg.Broker)
 	}
 	switch {
 	case d.id.Version != identityVersion:
@@ -99,8 +111,11 @@ func (d *dataDir) loadIdentity(cfg Config) error {
 		return fmt.Errorf("data_dir %s belongs to cluster %q, the configuration says %q: set data_dir or cluster right", d.path, d.id.Cluster, cfg.Cluster)
 	case d.id.Broker != cfg.Broker:
 		return fmt.Errorf("data_dir %s belongs to broker %d, the configuration says %d: set data_dir or broker right", d.path, d.id.Broker, cfg.Broker)
-	case !slices.Equal(d.id.Members, memberIDs(cfg)):
-		return fmt.Errorf("members: the cluster was formed by brokers %v, the configuration says %v: this version cannot add or remove brokers, put the old list back", d.id.Members, memberIDs(cfg))
+	case d.id.formed():
+		return nil
+	case !slices.Equal(d.id.Founders, founders(cfg)):
+		return fmt.Errorf("members, join: data_dir %s was made to found a cluster of %v (none: to join one), the configuration says %v; "+
+			"put it back, or delete data_dir, which has not been part of a cluster yet", d.path, d.id.Founders, founders(cfg))
 	}
 	return nil
 }
@@ -112,13 +127,16 @@ func (d *dataDir) createIdentity(cfg Config) error {
 			return fmt.Errorf("data_dir %s holds %s/ but no identity.json: it is not a whole Trunkline data directory; restore identity.json or choose an empty data_dir", d.path, name)
 		}
 	}
-	d.id = identity{Version: identityVersion, Cluster: cfg.Cluster, Broker: cfg.Broker, Members: memberIDs(cfg)}
+	d.id = identity{Version: identityVersion, Cluster: cfg.Cluster, Broker: cfg.Broker, Founders: founders(cfg)}
 	_, _ = rand.Read(d.id.DirID[:]) // never fails: crypto/rand
 	return d.saveIdentity()
 }
 
-// memberIDs returns the IDs of the configured members in order.
-func memberIDs(cfg Config) []protocol.BrokerID {
+// founders returns the IDs of the members with which the broker founds a cluster, in order; none if it joins one.
+func founders(cfg Config) []protocol.BrokerID {
+	if len(cfg.Join) > 0 {
+		return nil
+	}
 	ids := make([]protocol.BrokerID, 0, len(cfg.Members))
 	for _, m := range cfg.Members {
 		ids = append(ids, m.ID)

@@ -1,10 +1,10 @@
 package broker
 
 import (
+	"fmt"
 	"maps"
 	"sync"
 
-	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -16,11 +16,13 @@ type registry struct {
 	dir *dataDir
 
 	mu    sync.Mutex
-	peers map[protocol.BrokerID]dirID // guarded by mu
+	peers map[protocol.BrokerID]peer // guarded by mu
+
+	retired func(protocol.BrokerID) bool // as far as the metadata here knows; set before the network is started
 }
 
 func newRegistry(dir *dataDir) *registry {
-	r := &registry{dir: dir, peers: map[protocol.BrokerID]dirID{}}
+	r := &registry{dir: dir, peers: map[protocol.BrokerID]peer{}, retired: func(protocol.BrokerID) bool { return false }}
 	maps.Copy(r.peers, dir.id.Peers)
 	return r
 }
@@ -30,27 +32,40 @@ func (r *registry) check(h raftnet.PeerHello) *raftnet.Reject {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, ok := r.peers[h.Broker]
-	if !ok || known == dirID(h.DirID) {
+	switch {
+	case r.retired(h.Broker):
+		return &raftnet.Reject{Code: raftnet.RejectRetired, Reason: fmt.Sprintf("broker ID %d was retired: its data_dir can be deleted. "+
+			"To add this machine again, join with an empty data_dir under an ID that was never used", h.Broker)}
+	case !ok || known.Dir == dirID(h.DirID):
 		return nil
 	}
-	return &raftnet.Reject{Code: raftnet.RejectWipedDirectory, Reason: "the cluster knows this broker with another data directory: " +
-		"its records and votes were in it. Put the old data_dir back; this version cannot put another broker in the place of a lost one"}
+	return &raftnet.Reject{Code: raftnet.RejectWipedDirectory, Reason: fmt.Sprintf("the cluster knows this broker with another data directory: "+
+		"its records and votes were in it. Put the old data_dir back. If it is lost, join with an empty data_dir under an ID that was never "+
+		"used, then run `trunkline broker replace %d --with NEW_ID`", h.Broker)}
 }
 
-// learn remembers the brokers of an image, durably if something is new.
-func (r *registry) learn(image *meta.Image) error {
+// addresses returns where the other brokers were last.
+func (r *registry) addresses(self protocol.BrokerID) map[protocol.BrokerID]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	changed := false
-	for _, b := range image.Brokers() {
-		if id := dirID(b.DirID); r.peers[b.ID] != id {
-			r.peers[b.ID] = id
-			changed = true
+	out := make(map[protocol.BrokerID]string, len(r.peers))
+	for id, p := range r.peers {
+		if id != self {
+			out[id] = p.Raft
 		}
 	}
-	if !changed {
-		return nil
+	return out
+}
+
+// learn remembers the brokers of a version of the metadata, durably if something is new, and reports whether it is. An older version than
+// the one remembered says nothing, and neither does an empty one: the metadata is not here yet.
+func (r *registry) learn(version uint64, book map[protocol.BrokerID]peer) (news bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(book) == 0 || version < r.dir.id.PeersVersion || maps.Equal(r.peers, book) {
+		return false, nil
 	}
-	r.dir.id.Peers = maps.Clone(r.peers)
-	return r.dir.saveIdentity()
+	r.peers = maps.Clone(book)
+	r.dir.id.Peers, r.dir.id.PeersVersion = book, version
+	return true, r.dir.saveIdentity()
 }

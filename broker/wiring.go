@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -19,7 +20,9 @@ import (
 	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/liveness"
 	"github.com/trunkline/trunkline/broker/internal/meta"
+	"github.com/trunkline/trunkline/broker/internal/mover"
 	"github.com/trunkline/trunkline/broker/internal/partition"
+	"github.com/trunkline/trunkline/broker/internal/planner"
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/broker/internal/seglog"
@@ -47,6 +50,7 @@ func (b *Broker) openNetwork(ctx context.Context) error {
 		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
 		CheckPeer: b.known.check, OnRejected: b.onRejected, OnPeerDown: b.onPeerDown, OnPeerUp: b.onPeerUp,
+		OnJoin:                 b.onJoin,
 		OnFetch:                func(from protocol.BrokerID, request []byte) []byte { return b.controller.AnswerFetch(from, request) },
 		OnPeerLost:             func(id protocol.BrokerID, boot [16]byte) { b.detector.PeerLost(id, boot) },
 		HoldFrom:               raftnode.FirstPartitionShard, // the metadata is read on every broker
@@ -60,8 +64,8 @@ func (b *Broker) openNetwork(ctx context.Context) error {
 	if portZero(b.self.Raft) {
 		b.self.Raft = n.Addr()
 	}
-	if len(b.dir.id.Peers) > 0 {
-		return nil // not the first start
+	if b.dir.id.formed() || len(b.cfg.Join) > 0 {
+		return nil
 	}
 	return b.probePeers(ctx)
 }
@@ -114,9 +118,12 @@ func (b *Broker) onPeerUp(id protocol.BrokerID, boot [16]byte) { b.detector.Peer
 func (b *Broker) openLiveness(context.Context) error {
 	b.meta = meta.New(meta.Config{Self: b.cfg.Broker, Log: b.log, Registerer: b.reg})
 	b.closing("metadata", func() error { b.meta.Close(); return nil })
-	others := slices.DeleteFunc(memberIDs(b.cfg), func(id protocol.BrokerID) bool { return id == b.cfg.Broker })
+	b.known.retired = func(id protocol.BrokerID) bool { return b.meta.Image().Retired(id) }
+	if err := b.net.SetPeers(b.peers()); err != nil {
+		return fmt.Errorf("brokers remembered in %s: %w", b.dir.file("identity.json"), err)
+	}
 	b.detector = liveness.New(liveness.Config{
-		Self: b.cfg.Broker, BootID: b.boot, Peers: others, Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
+		Self: b.cfg.Broker, BootID: b.boot, Peers: slices.Collect(maps.Keys(b.peers())), Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
 		DiskStalled: func() bool { return b.node.StalledFor() > stalledDisk },
 		DiskShort:   b.short.Load,
 		OnChange:    func(liveness.View) { b.server.Refresh(); b.updateQuorum() },
@@ -175,8 +182,8 @@ func (b *Broker) openMeta(context.Context) error {
 	shard := meta.NewRaftNode(b.node)
 	b.meta.Attach(shard)
 	var replicas []raftnode.Replica
-	for _, m := range b.cfg.Members {
-		replicas = append(replicas, raftnode.Replica{Broker: m.ID, ReplicaID: uint64(m.ID)})
+	for _, id := range b.dir.id.Founders {
+		replicas = append(replicas, raftnode.Replica{Broker: id, ReplicaID: uint64(id)})
 	}
 	if err := shard.Start(b.meta.Machine(), replicas); err != nil {
 		return fmt.Errorf("metadata: %w", err)
@@ -188,7 +195,7 @@ func (b *Broker) openMeta(context.Context) error {
 func (b *Broker) openController(context.Context) error {
 	c, err := controller.New(controller.Config{
 		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),
-		Node: b.node, MetaReplicas: memberIDs(b.cfg),
+		Node: b.node, Founders: b.dir.id.Founders,
 		Machine: fsm.Config{
 			Seglog:                 seglog.Options{SegmentBytes: int64(b.cfg.Topics.SegmentBytes), Cache: seglog.NewCache(int64(b.cfg.Limits.TailCache))},
 			SnapshotBytesPerSecond: int(b.cfg.Raft.SnapshotRate), Log: b.log, Metrics: fsm.NewMetrics(b.reg),
@@ -198,13 +205,19 @@ func (b *Broker) openController(context.Context) error {
 			CompactBytes: uint64(b.cfg.Raft.CompactBytes), Log: b.log, Metrics: partition.NewMetrics(b.reg),
 		},
 		FetchFrom: b.net.Fetch, ScrubEvery: b.cfg.Topics.ScrubEvery, ScrubRate: int(b.cfg.Topics.ScrubRate),
-		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.detector.Roomy, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
+		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.roomy, Steady: b.steady, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
 	})
 	if err != nil {
 		return err
 	}
 	b.controller = c
 	b.closing("controller", func() error { c.Close(); return nil })
+	alive := func(id protocol.BrokerID) bool { return b.deadFor(id) == 0 }
+	b.mover = mover.New(mover.Config{Meta: b.meta, Raft: b.node, Shards: c, Alive: alive, Log: b.log, Registerer: b.reg})
+	b.planner = planner.New(planner.Config{
+		Meta: b.meta, Leads: func() bool { return b.meta.Leader() == b.cfg.Broker }, DeadFor: b.deadFor,
+		Limits: b.cfg.Moves.limits(), Log: b.log, Registerer: b.reg,
+	})
 	b.takeover = liveness.NewTakeover(liveness.TakeoverConfig{Detector: b.detector, Shards: c, Log: b.log, Registerer: b.reg})
 	return nil
 }

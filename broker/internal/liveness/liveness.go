@@ -335,6 +335,17 @@ func (d *Detector) Views() []View {
 	return out
 }
 
+// View returns what is believed of b; ok is false if it is not watched.
+func (d *Detector) View(b protocol.BrokerID) (v View, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, ok := d.core.peers[b]
+	if !ok {
+		return View{}, false
+	}
+	return p.view(), true
+}
+
 // Alive reports whether b was heard within SilentAfter and is not known to be dead. Self is alive.
 func (d *Detector) Alive(b protocol.BrokerID) bool {
 	d.mu.Lock()
