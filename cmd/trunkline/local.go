@@ -28,13 +28,14 @@ func localCommand() *cobra.Command {
 		Example: `  trunkline local up --dir /tmp/tl --brokers 3
   trunkline local kill 2 --dir /tmp/tl     # SIGKILL
   trunkline local start 2 --dir /tmp/tl
+  trunkline local join --dir /tmp/tl       # one more broker
   trunkline local down --dir /tmp/tl       # stop all and remove the directory`,
 	}
 	cmd.PersistentFlags().StringVar(&dir, "dir", "", "directory of the cluster (required)")
 	if err := cmd.MarkPersistentFlagRequired("dir"); err != nil {
 		panic(err) // the flag is defined one line above
 	}
-	cmd.AddCommand(localUp(&dir), localStatus(&dir), localDown(&dir))
+	cmd.AddCommand(localUp(&dir), localJoin(&dir), localStatus(&dir), localDown(&dir))
 	for _, a := range localActions {
 		cmd.AddCommand(a.command(&dir))
 	}
@@ -56,6 +57,9 @@ var localActions = []localAction{
 		ctx, cancel := context.WithTimeout(ctx, startLimit)
 		defer cancel()
 		return c.Start(ctx, id)
+	}},
+	{"forget", "remove the directory of a broker that was decommissioned and has ended", func(_ context.Context, c *cluster.Cluster, id int) error {
+		return c.Remove(id)
 	}},
 }
 
@@ -106,6 +110,24 @@ func localUp(dir *string) *cobra.Command {
 	cmd.Flags().IntVar(&brokers, "brokers", 3, "number of brokers")
 	cmd.Flags().StringArrayVar(&set, "set", nil, "key=value for the configuration of every broker (repeatable)")
 	return cmd
+}
+
+func localJoin(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "join", Short: "Add a broker to the running cluster and wait until it is ready", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := cluster.Open(*dir)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), startLimit)
+			defer cancel()
+			if _, err := c.Join(ctx); err != nil {
+				return err
+			}
+			return printLocal(cmd.OutOrStdout(), c)
+		},
+	}
 }
 
 func localStatus(dir *string) *cobra.Command {

@@ -40,7 +40,7 @@ func root() *cobra.Command {
 	var contextFile string
 	cmd.PersistentFlags().StringVar(&contextFile, "context", os.Getenv("TRUNKLINE_CONTEXT"),
 		"file that says how to reach the cluster (default $TRUNKLINE_CONTEXT)")
-	cmd.AddCommand(localCommand(), topicCommand(&contextFile), clusterCommand(&contextFile), pubCommand(&contextFile),
+	cmd.AddCommand(localCommand(), topicCommand(&contextFile), clusterCommand(&contextFile), brokerCommand(&contextFile), pubCommand(&contextFile),
 		subCommand(&contextFile), readCommand(&contextFile))
 	return cmd
 }

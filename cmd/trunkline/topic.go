@@ -86,10 +86,10 @@ func topicCreate(contextFile *string) *cobra.Command {
 }
 
 func topicAlter(contextFile *string) *cobra.Command {
-	var partitions int
+	var partitions, replicas int
 	var flags topicFlags
 	cmd := &cobra.Command{
-		Use: "alter NAME", Short: "Add partitions or change retention", Args: cobra.ExactArgs(1),
+		Use: "alter NAME", Short: "Add partitions, change the number of replicas or retention", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			config, err := flags.parse()
 			if err != nil {
@@ -98,6 +98,7 @@ func topicAlter(contextFile *string) *cobra.Command {
 			var change client.TopicChange
 			for flag, set := range map[string]func(){
 				"partitions":      func() { change.Partitions = &partitions },
+				"replicas":        func() { change.Replicas = &replicas },
 				"retention":       func() { change.Retention = &config.Retention },
 				"retention-bytes": func() { change.RetentionBytes = &config.RetentionBytes },
 				"segment-bytes":   func() { change.SegmentBytes = &config.SegmentBytes },
@@ -107,7 +108,7 @@ func topicAlter(contextFile *string) *cobra.Command {
 				}
 			}
 			if change == (client.TopicChange{}) {
-				return fmt.Errorf("nothing to alter: give --partitions, --retention, --retention-bytes or --segment-bytes")
+				return fmt.Errorf("nothing to alter: give --partitions, --replicas, --retention, --retention-bytes or --segment-bytes")
 			}
 			return withAdmin(cmd.Context(), *contextFile, func(ctx context.Context, a *client.Admin) error {
 				t, err := a.AlterTopic(ctx, args[0], change)
@@ -120,6 +121,7 @@ func topicAlter(contextFile *string) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&partitions, "partitions", 0, "new number of partitions; only more than now")
+	cmd.Flags().IntVar(&replicas, "replicas", 0, "replicas of each partition; they are made or removed one by one, see `trunkline broker moves`")
 	flags.add(cmd)
 	return cmd
 }
