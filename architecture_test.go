@@ -177,7 +177,7 @@ var (
 	pathForm    = regexp.MustCompile(`^(broker|client|protocol|bench|cmd|docs)/\S+$|^\S+_test\.go$`)
 	nameForm    = regexp.MustCompile(`^[A-Za-z]\w*(\.[A-Za-z_]\w*){1,2}$`)
 	// otherForm looks like a name and is none: a key of the configuration (package broker checks those) or a file.
-	otherForm = regexp.MustCompile(`^(tls|auth|limits|log|raft|topics)\.[a-z_]+$|\.(json|key|pem|yaml|md)$`)
+	otherForm = regexp.MustCompile(`^(tls|auth|limits|log|raft|topics|moves)\.[a-z_]+$|\.(json|key|pem|yaml|md)$`)
 )
 
 // TestArchitectureNamesExist keeps the guides true where a machine can tell.
