@@ -8,8 +8,8 @@ import (
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
 )
 
-// learners does one change towards this: each registered broker has a replica of the metadata shard, and no retired one has. It asks
-// Raft for the membership only when the image is another than the one for which nothing was to be done.
+// learners does one change towards this: each registered broker has a replica of the metadata shard, unless it was removed
+// as a voter, and no retired one has. It asks Raft for the membership only when the image is another than the one for which nothing was to be done.
 func (m *Mover) learners(ctx context.Context, im *meta.Image) error {
 	if m.settled.Load() == im {
 		return nil
@@ -22,7 +22,8 @@ func (m *Mover) learners(ctx context.Context, im *meta.Image) error {
 		id := uint64(b.ID)
 		_, voter := is.Voters[id]
 		_, learner := is.Learners[id]
-		if voter || learner {
+		_, gone := is.Removed[id] // for good: it leaves, and is about to be retired
+		if voter || learner || gone {
 			continue
 		}
 		m.cfg.Log.Info("broker gets the metadata", "member", id)
