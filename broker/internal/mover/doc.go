@@ -11,18 +11,28 @@
 //	remove   the old replica is out
 //	finish   the metadata names the new replicas
 //
-// A move to be undone goes back as long as the old replica is still in: remove the new one, then undone. After that it is finished.
+// A move to be undone goes back as long as it has not happened, that is, the old replica votes or the new one does not:
+//
+//	remove   the new replica, if it votes
+//	bar      the move's fence is removed: a replica ID, the new one's if it is to go, that Raft takes for ever as a sign
+//	undone   the metadata forgets the move
+//
+// Of the metadata shard every broker has a learner, so what is added there is one already, stays one when the move is undone, and
+// cannot become one again once it votes: from then on the move goes on.
 //
 // Invariants:
 //
 //	Inv1  a Raft change is proposed only by the shard's leader and carries the ID of the membership it was decided on: if another
 //	      change came between, Raft refuses it and the next look decides anew.
 //	Inv2  a replica is promoted only after a round (see rounds) and removed only if, without it, a majority of the voters is
-//	      alive and the replica in its place has done a round too.
-//	Inv3  finish is asked only when the membership has the new replica as a voter and has not the old one, undone only when it has
-//	      not the new one: then nobody can go on with the other outcome, whatever image they have.
+//	      alive and the replica in its place has done a round too, unless that one is to be undone and cannot be.
+//	Inv3  undone is asked only when the fence is in the membership, and who sees it there does nothing for the move but
+//	      undo it; finish is asked only when the move has happened, and nothing takes that back. So whatever old image another leader
+//	      has, and however late its words reach the metadata, what Raft has and what the metadata says come out the same.
 //
-// On the leader of the metadata shard it also gives each registered broker a learner there, and takes those of retired brokers away.
+// On the leader of the metadata shard it also gives each registered broker a learner there, and takes those of retired brokers away. A
+// leaving broker whose replica of the metadata was removed gets none again.
 //
-// Bounds: one job per shard, maxJobs at a time; each ends by stepTimeout and is tried again at the next look, every Config.Every.
+// Bounds: one job per shard, maxJobs at a time; each ends by stepTimeout. Looks come every Config.Every; a shard whose job failed rests for
+// failPause. A membership that changed meanwhile and a leadership that was lost are no failures.
 package mover

@@ -6,7 +6,7 @@ import (
 
 // String returns the action in one word.
 func (a action) String() string {
-	return [...]string{"wait", "add", "promote", "yield", "remove", "finish", "give_up", "undone"}[a]
+	return [...]string{"wait", "add", "promote", "yield", "remove", "finish", "give_up", "bar", "undone"}[a]
 }
 
 type metrics struct {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,8 @@ const (
 	maxJobs = 32
 	// stepTimeout bounds a job. What it began may still happen; the next one looks.
 	stepTimeout = 5 * time.Second
+	// failPause is how long a shard rests after its job failed, so that what lasts does not fill the log.
+	failPause = 500 * time.Millisecond
 	// lookEvery is the default of Config.Every.
 	lookEvery = 100 * time.Millisecond
 )
@@ -71,7 +75,8 @@ type Mover struct {
 	metrics *metrics
 
 	mu   sync.Mutex
-	busy map[uint64]bool // shards with a job; guarded by mu
+	busy map[uint64]bool      // shards with a job; guarded by mu
+	rest map[uint64]time.Time // shards whose job failed: until when they rest; guarded by mu
 
 	settled atomic.Pointer[meta.Image] // for which every broker has the metadata
 
@@ -86,7 +91,10 @@ func New(cfg Config) *Mover {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Mover{cfg: cfg, rounds: newRounds(), metrics: newMetrics(cfg.Registerer), busy: make(map[uint64]bool)}
+	return &Mover{
+		cfg: cfg, rounds: newRounds(), metrics: newMetrics(cfg.Registerer),
+		busy: make(map[uint64]bool), rest: make(map[uint64]time.Time),
+	}
 }
 
 // Run looks for work until ctx ends, and returns when the jobs have ended.
@@ -106,6 +114,7 @@ func (m *Mover) Run(ctx context.Context) {
 
 // look begins a job for each shard that has a move and is led here.
 func (m *Mover) look(ctx context.Context) {
+	m.wake(time.Now())
 	im := m.cfg.Meta.Image()
 	moving := make(map[uint64]bool)
 	for _, mv := range im.Moves() {
@@ -120,11 +129,18 @@ func (m *Mover) look(ctx context.Context) {
 	m.rounds.keep(func(shard uint64) bool { return moving[shard] })
 }
 
-// begin runs a job unless one works on the shard already or maxJobs are at work.
+// wake ends the rest of shards.
+func (m *Mover) wake(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.rest, func(_ uint64, until time.Time) bool { return !now.Before(until) })
+}
+
+// begin runs a job unless one works on the shard already, it rests, or maxJobs are at work.
 func (m *Mover) begin(ctx context.Context, shard uint64, job func(context.Context) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.busy[shard] || len(m.busy) >= maxJobs {
+	if _, rests := m.rest[shard]; rests || m.busy[shard] || len(m.busy) >= maxJobs {
 		return
 	}
 	m.busy[shard] = true
@@ -132,13 +148,17 @@ func (m *Mover) begin(ctx context.Context, shard uint64, job func(context.Contex
 		limited, cancel := context.WithTimeout(ctx, stepTimeout)
 		defer cancel()
 		err := job(limited)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, raftnode.ErrChanged) {
+		failed := err != nil && ctx.Err() == nil && !errors.Is(err, raftnode.ErrChanged) && !errors.Is(err, raftnode.ErrNotLeader)
+		if failed {
 			m.metrics.failures.Inc()
 			m.cfg.Log.Warn("membership change did not succeed and is tried again", "shard", shard, "err", err)
 		}
 		m.mu.Lock()
+		defer m.mu.Unlock()
 		delete(m.busy, shard)
-		m.mu.Unlock()
+		if failed {
+			m.rest[shard] = time.Now().Add(failPause)
+		}
 	})
 }
 
@@ -173,10 +193,10 @@ func (m *Mover) do(ctx context.Context, mv meta.Moving, is raftnode.Membership, 
 		return m.cfg.Raft.AddLearner(ctx, mv.Shard, r, is.ConfigChangeID)
 	case promote:
 		return m.cfg.Raft.Promote(ctx, mv.Shard, r, is.ConfigChangeID)
-	case remove:
+	case remove, bar:
 		return m.cfg.Raft.RemoveReplica(ctx, mv.Shard, r.ReplicaID, is.ConfigChangeID)
 	case yield:
-		return m.cfg.Shards.HandOver(ctx, mv.Shard, m.heirs(is, s.replica))
+		return m.cfg.Shards.HandOver(ctx, mv.Shard, m.heirs(mv, is, s.replica.Broker))
 	case finish:
 		return m.cfg.Meta.FinishMove(ctx, mv.ID)
 	case giveUp:
@@ -188,13 +208,22 @@ func (m *Mover) do(ctx context.Context, mv meta.Moving, is raftnode.Membership, 
 	return nil
 }
 
-// heirs returns the brokers of the other voters that are alive.
-func (m *Mover) heirs(is raftnode.Membership, leaving meta.Replica) []protocol.BrokerID {
+// heirs returns the brokers of the other voters that are alive. First comes the preferred leader, or who takes its place: from there the
+// leadership need not be handed on.
+func (m *Mover) heirs(mv meta.Moving, is raftnode.Membership, leaving protocol.BrokerID) []protocol.BrokerID {
+	best := mv.Add.Broker
+	if p, ok := m.cfg.Meta.Image().Placement(mv.TP); ok && len(p.Replicas) > 0 && p.Replicas[0].Broker != leaving {
+		best = p.Replicas[0].Broker
+	}
 	var to []protocol.BrokerID
 	for _, b := range is.Voters {
-		if b != leaving.Broker && m.cfg.Alive(b) {
+		if b != leaving && m.cfg.Alive(b) {
 			to = append(to, b)
 		}
+	}
+	slices.Sort(to)
+	if i := slices.Index(to, best); i > 0 {
+		to = slices.Insert(slices.Delete(to, i, i+1), 0, best)
 	}
 	return to
 }

@@ -19,8 +19,21 @@ const (
 	remove
 	finish
 	giveUp // the move cannot be made: ask for it to be undone
+	bar    // the move's fence is removed: nobody goes on with the move
 	undone
 )
+
+// fenceBit marks the fences that are no replica's ID: those count up from meta.FirstReplica.
+const fenceBit = 1 << 63
+
+// fence returns the replica ID that a move which was undone has removed from its shard (Inv3): that of the new replica, or, where there is
+// none or it stays a learner, one that nothing else has.
+func fence(mv meta.Move, everywhere bool) uint64 {
+	if mv.Add.Broker != 0 && !everywhere {
+		return mv.Add.ReplicaID
+	}
+	return fenceBit | mv.ID
+}
 
 // step is one action and its object.
 type step struct {
@@ -41,19 +54,19 @@ type facts struct {
 
 // next decides what a move needs. It is pure.
 func next(m raftnode.Membership, mv meta.Move, f facts) step {
+	_, barred := m.Removed[fence(mv, f.everywhere)]
 	_, promoted := m.Voters[mv.Add.ReplicaID]
-	if mv.Undo && !(f.everywhere && promoted) { // what was promoted there cannot become a learner again
-		return back(m, mv, f)
+	over := mv.Undo && f.everywhere && promoted // it cannot become a learner again: the move goes on, whether or not it lives
+	if (mv.Undo || barred) && !over {
+		return back(m, mv, barred, f)
 	}
-	if mv.Add.Broker != 0 {
+	if mv.Add.Broker != 0 && !over {
 		if s, arrived := bring(m, mv.Add, f); !arrived {
 			return s
 		}
 	}
-	if mv.Remove.Broker != 0 {
-		if _, in := m.Voters[mv.Remove.ReplicaID]; in {
-			return oust(m, mv.Remove, f)
-		}
+	if _, in := m.Voters[mv.Remove.ReplicaID]; in {
+		return oust(m, mv.Remove, f)
 	}
 	return step{do: finish}
 }
@@ -99,21 +112,20 @@ func oust(m raftnode.Membership, r meta.Replica, f facts) step {
 	return step{do: remove, replica: r}
 }
 
-// back undoes a move: as long as the old replica is a voter the new one goes, otherwise the move has happened.
-func back(m raftnode.Membership, mv meta.Move, f facts) step {
-	if mv.Remove.Broker != 0 {
-		if _, in := m.Voters[mv.Remove.ReplicaID]; !in {
-			return step{do: finish}
-		}
-	}
-	if mv.Add.Broker == 0 {
+// back undoes a move, unless it has happened: the old replica is out, or the new one votes and takes nobody's place. Somebody may be about to
+// say so to the metadata, so it stays true.
+func back(m raftnode.Membership, mv meta.Move, barred bool, f facts) step {
+	_, added := m.Voters[mv.Add.ReplicaID]
+	_, kept := m.Voters[mv.Remove.ReplicaID]
+	switch {
+	case barred && mv.Undo:
 		return step{do: undone}
-	}
-	if _, in := m.Voters[mv.Add.ReplicaID]; in {
+	case barred:
+		return step{do: giveUp, why: "it was undone in the shard already"}
+	case mv.Remove.Broker != 0 && !kept, mv.Remove.Broker == 0 && added:
+		return step{do: finish}
+	case added:
 		return oust(m, mv.Add, f)
 	}
-	if _, in := m.Learners[mv.Add.ReplicaID]; in && !f.everywhere {
-		return step{do: remove, replica: mv.Add}
-	}
-	return step{do: undone}
+	return step{do: bar, replica: meta.Replica{Broker: mv.Add.Broker, ReplicaID: fence(mv, f.everywhere)}}
 }

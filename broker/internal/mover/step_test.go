@@ -67,6 +67,10 @@ func (s *shard) do(st step) {
 				return
 			}
 		}
+	case bar:
+		require.NotContains(s.t, s.is.Voters, id)
+		delete(s.is.Learners, id)
+		s.is.Removed[id] = struct{}{}
 	case finish:
 		require.True(s.t, s.move.Add.Broker == 0 || s.is.Voters[s.move.Add.ReplicaID] != 0 || s.move.Undo)
 		require.NotContains(s.t, s.is.Voters, s.move.Remove.ReplicaID)
@@ -142,12 +146,25 @@ func TestMetadataLearnersStay(t *testing.T) {
 	is := raftnode.Membership{
 		Voters: map[uint64]protocol.BrokerID{1: 1, 2: 2, 3: 3}, Learners: map[uint64]protocol.BrokerID{4: 4}, Removed: map[uint64]struct{}{},
 	}
-	mv := meta.Move{ID: 1, Add: meta.Replica{Broker: 4, ReplicaID: 4}, Remove: meta.Replica{Broker: 2, ReplicaID: 2}, Undo: true}
-	f := facts{self: 1, everywhere: true, alive: func(protocol.BrokerID) bool { return true }, caughtUp: func(uint64) bool { return true }}
-	require.Equal(t, undone, next(is, mv, f).do, "a learner of the metadata shard stays one")
+	mv := meta.Move{ID: 5, Add: meta.Replica{Broker: 4, ReplicaID: 4}, Remove: meta.Replica{Broker: 2, ReplicaID: 2}, Undo: true}
+	alive, caughtUp := true, true
+	f := facts{
+		self: 1, everywhere: true, alive: func(b protocol.BrokerID) bool { return alive || b != 4 },
+		caughtUp: func(uint64) bool { return caughtUp },
+	}
+	s := next(is, mv, f)
+	require.Equal(t, bar, s.do)
+	require.Equal(t, uint64(fenceBit|5), s.replica.ReplicaID, "a learner of the metadata shard stays one")
+	is.Removed[s.replica.ReplicaID] = struct{}{}
+	require.Equal(t, undone, next(is, mv, f).do)
 
 	delete(is.Learners, 4)
+	clear(is.Removed)
 	is.Voters[4] = 4
 	require.Equal(t, remove, next(is, mv, f).do, "once promoted it cannot become a learner again: the move goes on")
 	require.Equal(t, uint64(2), next(is, mv, f).replica.ReplicaID)
+	alive, caughtUp = false, false
+	require.Equal(t, remove, next(is, mv, f).do, "also if the promoted one died: otherwise neither of the two could ever leave")
+	mv.Undo = false
+	require.Equal(t, wait, next(is, mv, f).do, "nobody asked for an end yet")
 }
