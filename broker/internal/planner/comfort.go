@@ -35,6 +35,9 @@ func (p *plan) balance() {
 }
 
 func (p *plan) balanceOnce() bool {
+	if p.moves >= p.limits.Concurrent {
+		return false
+	}
 	order := slices.Clone(p.fit)
 	slices.SortFunc(order, func(a, b meta.Broker) int {
 		return cmp.Or(cmp.Compare(p.of(a.ID).replicas, p.of(b.ID).replicas), cmp.Compare(a.ID, b.ID))

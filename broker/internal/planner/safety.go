@@ -51,7 +51,8 @@ func (p *plan) replace(x part, from protocol.BrokerID, reason string, args ...an
 	}
 }
 
-// leave empties brokers that leave, and retires those that are empty.
+// leave empties brokers that leave, and retires those that are empty. The replica of the metadata goes last: without it a broker learns of no
+// move any more, and could not give away what it leads.
 func (p *plan) leave() {
 	for _, b := range p.im.Brokers() {
 		if b.State != meta.Leaving {
@@ -59,7 +60,7 @@ func (p *plan) leave() {
 		}
 		empty := true
 		for _, x := range p.parts {
-			if _, _, there := x.Placed(b.ID); !there {
+			if _, _, there := x.Placed(b.ID); !there || x.topic == nil {
 				continue
 			}
 			empty = false
@@ -67,7 +68,12 @@ func (p *plan) leave() {
 				p.replace(x, b.ID, "broker %d leaves", b.ID)
 			}
 		}
-		if empty {
+		_, _, there := p.im.Meta.Placed(b.ID)
+		switch {
+		case !empty:
+		case there:
+			p.replace(p.parts[0], b.ID, "broker %d leaves", b.ID)
+		default:
 			p.actions = append(p.actions, Action{Kind: Retire, Broker: b.ID, Reason: "it has left"})
 		}
 	}
