@@ -23,6 +23,7 @@ type spec struct {
 	founders []raftnode.Replica // of the shard; its first members
 	replicas []raftnode.Replica // the voters, and whoever is about to be one
 	voters   int                // replicas[:voters] are voters, the preferred leader first
+	parting  protocol.BrokerID  // a move takes its replica away; 0: nobody's
 	config   wire.TopicConfig
 }
 
@@ -60,8 +61,11 @@ func newSpec(t *meta.Topic, p protocol.Partition, self protocol.BrokerID) *spec 
 	for _, r := range placed.Replicas {
 		s.replicas = append(s.replicas, raftnode.Replica{Broker: r.Broker, ReplicaID: r.ReplicaID})
 	}
-	if m := placed.Move; m != nil && m.Add.Broker != 0 {
-		s.replicas = append(s.replicas, raftnode.Replica{Broker: m.Add.Broker, ReplicaID: m.Add.ReplicaID})
+	if m := placed.Move; m != nil {
+		s.parting = m.Remove.Broker
+		if m.Add.Broker != 0 {
+			s.replicas = append(s.replicas, raftnode.Replica{Broker: m.Add.Broker, ReplicaID: m.Add.ReplicaID})
+		}
 	}
 	return s
 }

@@ -56,11 +56,12 @@ func (c *Controller) preferOnce(ctx context.Context) {
 	_ = g.Wait() // the functions return nil
 }
 
-// preferred returns who should lead a replica that is led here, if it is another broker, fit and not far behind.
+// preferred returns who should lead a replica that is led here, if it is another broker, fit, not far behind and to stay: one whose
+// replica is being taken away has just handed the leadership over to lose it.
 func (c *Controller) preferred(r *replica) (to protocol.BrokerID, ok bool) {
 	s := r.spec()
 	to = s.replicas[0].Broker
-	if _, serves := r.serving(); !serves || to == c.cfg.Self || !c.cfg.Steady(to) {
+	if _, serves := r.serving(); !serves || to == c.cfg.Self || to == s.parting || !c.cfg.Steady(to) {
 		return 0, false
 	}
 	match, known := c.host.match(s.shard, to)
