@@ -46,7 +46,7 @@ type step struct {
 type facts struct {
 	self     uint64                       // replica ID of the leader
 	alive    func(protocol.BrokerID) bool // as liveness believes; self is alive
-	caughtUp func(replica uint64) bool    // it lives, and acknowledged what the leader had a moment ago
+	caughtUp func(replica uint64) bool    // it lives, and acknowledged what the leader had a moment ago; nobody asks about self
 	// everywhere: every broker keeps a learner of the shard, so that a move only makes voters of learners and cannot take a
 	// learner away. The metadata shard is such a one.
 	everywhere bool
@@ -81,7 +81,7 @@ func bring(m raftnode.Membership, r meta.Replica, f facts) (s step, arrived bool
 	switch {
 	case !voter && !learner:
 		return step{do: add, replica: r}, false
-	case !f.caughtUp(r.ReplicaID):
+	case r.ReplicaID != f.self && !f.caughtUp(r.ReplicaID):
 		return step{why: fmt.Sprintf("the replica on broker %d catches up", r.Broker)}, false
 	case learner:
 		return step{do: promote, replica: r}, false

@@ -1,6 +1,8 @@
 package mover
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,7 +27,7 @@ type shard struct {
 func (s *shard) facts() facts {
 	return facts{
 		self: s.leader, alive: func(b protocol.BrokerID) bool { return !s.dead[b] },
-		caughtUp: func(r uint64) bool { return s.caught[r] },
+		caughtUp: func(r uint64) bool { return s.caught[r] && r != s.leader }, // a leader does not answer itself
 	}
 }
 
@@ -61,7 +63,7 @@ func (s *shard) do(st step) {
 		require.Greater(s.t, alive, len(s.is.Voters)/2, "no majority is left")
 	case yield:
 		require.Equal(s.t, s.leader, id)
-		for r := range s.is.Voters {
+		for _, r := range slices.Backward(slices.Sorted(maps.Keys(s.is.Voters))) { // the new replica first
 			if r != id && !s.dead[s.is.Voters[r]] {
 				s.leader = r
 				return
