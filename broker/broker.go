@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -254,16 +253,9 @@ func (b *Broker) Close() error {
 	return b.closeErr
 }
 
-// peers returns the Raft addresses of the other brokers: those that were there last and, of the brokers that found the cluster
-// with this one, those that the configuration knows and that have not left.
+// peers returns the Raft addresses of the other brokers.
 func (b *Broker) peers() map[protocol.BrokerID]string {
-	peers := b.known.addresses(b.cfg.Broker)
-	for _, m := range b.cfg.Members {
-		if _, known := peers[m.ID]; !known && m.ID != b.cfg.Broker && slices.Contains(b.dir.id.Founders, m.ID) && !b.known.retired(m.ID) {
-			peers[m.ID] = m.Raft
-		}
-	}
-	return peers
+	return b.known.addresses(b.cfg.Broker, b.cfg.Members)
 }
 
 // writeContext leaves a file in the data directory that clients on this machine can use.

@@ -34,7 +34,7 @@ type identity struct {
 	DirID   dirID             `json:"dir_id"` // random, made with the directory: tells a wiped one from the old one
 	// Founders are the members with which this broker founds the metadata shard. Empty: it joins a cluster that exists.
 	Founders []protocol.BrokerID `json:"founders,omitempty"`
-	// Peers are the cluster's brokers as the metadata has them, this one too. Empty: this broker was not registered yet.
+	// Peers are the cluster's brokers as the metadata has them. While this one is not among them it was not registered yet.
 	Peers map[protocol.BrokerID]peer `json:"peers,omitempty"`
 	// PeersVersion is the version of the metadata that Peers are from.
 	PeersVersion uint64 `json:"peers_version,omitempty"`
@@ -48,7 +48,10 @@ type peer struct {
 
 // formed reports whether the broker was registered in the metadata once. From then on it knows the cluster by itself, whatever the
 // configuration says of other brokers.
-func (i *identity) formed() bool { return len(i.Peers) > 0 }
+func (i *identity) formed() bool {
+	_, registered := i.Peers[i.Broker]
+	return registered
+}
 
 type dirID [16]byte
 

@@ -34,7 +34,7 @@ type joinAnswer struct {
 // join registers this broker in a running cluster, at the first start of a data directory whose configuration says so. It asks the
 // addresses in turn until one of them has an answer. A repetition, also by a later start, finds the broker registered.
 func (b *Broker) join(ctx context.Context) error {
-	if len(b.cfg.Join) == 0 || b.dir.id.formed() {
+	if len(b.cfg.Join) == 0 || b.known.formed() {
 		return nil
 	}
 	request, err := b.joinRequest()
@@ -67,7 +67,7 @@ func (b *Broker) join(ctx context.Context) error {
 // never hears the leader of the metadata. Who registers by itself has no need of it.
 func (b *Broker) tellAddress(ctx context.Context) {
 	request, err := b.joinRequest()
-	if err != nil || !b.dir.id.formed() {
+	if err != nil || !b.known.formed() { // only a first registration says who founded the cluster
 		return
 	}
 	for id, addr := range b.peers() {
@@ -126,6 +126,9 @@ func (b *Broker) admitBroker(ctx context.Context, from raftnet.PeerHello, reques
 	var r joinRequest
 	if err := json.Unmarshal(request, &r); err != nil {
 		return protocol.Errorf(protocol.CodeInvalidRequest, "the request to join is not understood: %v", err)
+	}
+	if err := checkAdvertised(r.Raft, true); err != nil { // a book with an address that cannot be dialled would be refused as a whole
+		return protocol.Errorf(protocol.CodeInvalidConfig, "members: raft: %v", err)
 	}
 	return b.meta.RegisterBroker(ctx, meta.Broker{
 		ID: from.Broker, Listen: r.Listen, Admin: r.Admin, RaftAddr: r.Raft, Zone: r.Zone, DirID: meta.DirID(from.DirID), State: meta.Active,

@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
@@ -15,16 +16,22 @@ import (
 type registry struct {
 	dir *dataDir
 
-	mu    sync.Mutex
-	peers map[protocol.BrokerID]peer // guarded by mu
-
-	retired func(protocol.BrokerID) bool // as far as the metadata here knows; set before the network is started
+	mu      sync.Mutex
+	peers   map[protocol.BrokerID]peer   // guarded by mu
+	retired func(protocol.BrokerID) bool // as far as the metadata here knows; guarded by mu
 }
 
 func newRegistry(dir *dataDir) *registry {
 	r := &registry{dir: dir, peers: map[protocol.BrokerID]peer{}, retired: func(protocol.BrokerID) bool { return false }}
 	maps.Copy(r.peers, dir.id.Peers)
 	return r
+}
+
+// follow says who is retired, as soon as there is metadata: brokers knock before.
+func (r *registry) follow(retired func(protocol.BrokerID) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retired = retired
 }
 
 // check is raftnet's CheckPeer.
@@ -44,17 +51,29 @@ func (r *registry) check(h raftnet.PeerHello) *raftnet.Reject {
 		"used, then run `trunkline broker replace %d --with NEW_ID`", h.Broker)}
 }
 
-// addresses returns where the other brokers were last.
-func (r *registry) addresses(self protocol.BrokerID) map[protocol.BrokerID]string {
+// addresses returns where the other brokers were last and, of the founders that are not known yet and did not leave, where the
+// configuration says.
+func (r *registry) addresses(self protocol.BrokerID, members []Member) map[protocol.BrokerID]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make(map[protocol.BrokerID]string, len(r.peers))
 	for id, p := range r.peers {
-		if id != self {
-			out[id] = p.Raft
+		out[id] = p.Raft
+	}
+	for _, m := range members {
+		if _, known := out[m.ID]; !known && slices.Contains(r.dir.id.Founders, m.ID) && !r.retired(m.ID) {
+			out[m.ID] = m.Raft
 		}
 	}
+	delete(out, self)
 	return out
+}
+
+// formed is identity.formed while the broker runs.
+func (r *registry) formed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dir.id.formed()
 }
 
 // learn remembers the brokers of a version of the metadata, durably if something is new, and reports whether it is. An older version than

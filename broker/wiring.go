@@ -64,7 +64,7 @@ func (b *Broker) openNetwork(ctx context.Context) error {
 	if portZero(b.self.Raft) {
 		b.self.Raft = n.Addr()
 	}
-	if b.dir.id.formed() || len(b.cfg.Join) > 0 {
+	if b.known.formed() || len(b.cfg.Join) > 0 {
 		return nil
 	}
 	return b.probePeers(ctx)
@@ -118,7 +118,7 @@ func (b *Broker) onPeerUp(id protocol.BrokerID, boot [16]byte) { b.detector.Peer
 func (b *Broker) openLiveness(context.Context) error {
 	b.meta = meta.New(meta.Config{Self: b.cfg.Broker, Log: b.log, Registerer: b.reg})
 	b.closing("metadata", func() error { b.meta.Close(); return nil })
-	b.known.retired = func(id protocol.BrokerID) bool { return b.meta.Image().Retired(id) }
+	b.known.follow(func(id protocol.BrokerID) bool { return b.meta.Image().Retired(id) })
 	if err := b.net.SetPeers(b.peers()); err != nil {
 		return fmt.Errorf("brokers remembered in %s: %w", b.dir.file("identity.json"), err)
 	}
