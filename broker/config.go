@@ -247,7 +247,7 @@ func (c Config) Validate() error {
 	check(c.Topics.SegmentBytes >= l.MaxBatch, "topics.segment_bytes", "%v is below limits.max_batch (%v): a batch never crosses a segment", c.Topics.SegmentBytes, l.MaxBatch)
 	check(c.Topics.RetainEvery >= 100*time.Millisecond, "topics.retain_every", "%v is below 100ms", c.Topics.RetainEvery)
 	check(c.Topics.ScrubEvery >= time.Second, "topics.scrub_every", "%v is below 1s", c.Topics.ScrubEvery)
-	check(c.Moves.Concurrent > 0, "moves.concurrent", "must be above 0")
+	check(c.Moves.Concurrent > 0 && c.Moves.Concurrent <= planner.MaxConcurrent, "moves.concurrent", "%d is outside 1 to %d", c.Moves.Concurrent, planner.MaxConcurrent)
 	check(c.Moves.PerBroker > 0, "moves.per_broker", "must be above 0")
 	check(c.Moves.RepairAfter >= time.Second, "moves.repair_after", "%v is below 1s: every restart would move replicas", c.Moves.RepairAfter)
 	check(c.Moves.CalmAfter >= 0, "moves.calm_after", "must not be negative")

@@ -73,7 +73,7 @@ type plan struct {
 	limits  Limits
 	actions []Action
 
-	parts   []part // the metadata shard first
+	parts   []part          // the metadata shard first
 	touched map[uint64]bool // shards with a move or an action
 	fit     []meta.Broker   // active and alive: may get replicas
 	loads   map[protocol.BrokerID]*load

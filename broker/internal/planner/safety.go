@@ -8,6 +8,9 @@ import (
 // urgent relaxes the bounds for what is about safety (Inv1).
 const urgent = 2
 
+// MaxConcurrent bounds Limits.Concurrent: what is urgent must fit into the metadata too.
+const MaxConcurrent = meta.MaxMoves / urgent
+
 // undo asks for the end of moves to brokers that should not have them.
 func (p *plan) undo() {
 	for _, x := range p.parts {
