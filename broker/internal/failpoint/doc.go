@@ -13,7 +13,7 @@
 //	       | "on"                                     at bug.* only: the broker breaks that promise
 //	option = "after=" N                               the first N passes are spared
 //	       | "count=" N                               at most N passes are hit
-//	       | "match=" TEXT                            at fs.* only: paths that contain TEXT
+//	       | "match=" TEXT                            at fs.* only: paths that contain TEXT; at *Step: kinds of steps
 //
 // For example fs.datasync=error:EIO,count=1,match=/wal-;clock=offset:-1h. A mistake is refused with a sentence that says where it
 // is, and nothing changes.

@@ -19,6 +19,9 @@ func Start() error { return nil }
 // Hit is a place where a plan may panic or delay.
 func Hit(string) {}
 
+// Step is a place that is passed by several kinds of steps, where a plan may panic or delay.
+func Step(point, kind string) {}
+
 // Error is a file operation that a plan may make fail, panic or wait.
 func Error(point, path string) error { return nil }
 

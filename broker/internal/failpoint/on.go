@@ -39,6 +39,9 @@ func set(text string) error {
 // Hit is a place where a plan may panic or delay.
 func Hit(point string) { _ = pass(point, "") } // error actions are for fs.* alone
 
+// Step is a place that is passed by several kinds of steps, where a plan may panic or delay; a rule may match the kind.
+func Step(point, kind string) { _ = pass(point, kind) } // error actions are for fs.* alone
+
 // Error is a file operation that a plan may make fail, panic or wait.
 func Error(point, path string) error { return pass(point, path) }
 

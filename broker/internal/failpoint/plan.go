@@ -29,7 +29,7 @@ type rule struct {
 	panics bool
 	errno  syscall.Errno // 0: no error
 	delay  time.Duration // of a point, or the offset of the clock
-	match  string        // paths that contain it
+	match  string        // paths, or kinds of steps, that contain it
 
 	after, count int64 // passes after < n <= after+count are hit; count 0: all from there on
 	passes       atomic.Int64
@@ -138,10 +138,10 @@ func (r *rule) option(point, key, value string) (err error) {
 		r.after, err = number(key, value, 0)
 	case key == "count":
 		r.count, err = number(key, value, 1)
-	case key == "match" && !strings.HasPrefix(point, "fs."):
-		return fmt.Errorf("only the points fs.* have a path to match")
+	case key == "match" && !strings.HasPrefix(point, "fs.") && !strings.HasSuffix(point, "Step"):
+		return fmt.Errorf("only the points fs.* have a path to match, and *Step a kind")
 	case key == "match" && value == "":
-		return fmt.Errorf("match= needs a part of a path")
+		return fmt.Errorf("match= needs a part of a path or kind")
 	case key == "match":
 		r.match = value
 	default:

@@ -41,6 +41,7 @@ func TestMistakesAreRefused(t *testing.T) {
 		"fs.sync=panic,count=1,count=2":       "twice",
 		"fs.sync=panic,often":                 "none of after",
 		"fs.sync=panic,match=":                "part of a path",
+		"beforeMoveStep=error:EIO":            "none of panic, delay",
 		"beforeApply=panic,match=x":           "have a path",
 		"clock=panic":                         "offset:DURATION",
 		"clock=offset:9999h":                  "outside",
@@ -68,6 +69,15 @@ func TestAfterCountAndMatch(t *testing.T) {
 	require.Equal(t, []int{2, 3, 4}, failed)
 	require.ErrorIs(t, Error("fs.write", ""), syscall.ENOSPC)
 	require.NoError(t, Error("fs.read", ""))
+}
+
+func TestStepsAreMatched(t *testing.T) {
+	use(t, "beforeMoveStep=panic,match=promote,after=1")
+	Step("beforeMoveStep", "add")
+	Step("beforeMoveStep", "promote")
+	Step("beforeMoveStep", "remove")
+	Step("afterMoveStep", "promote")
+	require.Panics(t, func() { Step("beforeMoveStep", "promote") })
 }
 
 func TestPanicDelayBugAndClock(t *testing.T) {

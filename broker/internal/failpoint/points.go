@@ -27,6 +27,12 @@ var points = []string{
 	"beforeRoll",               // a full segment, before it is sealed
 	"beforeSnapshotInstall",    // a received snapshot, durable, before it replaces what there was
 
+	// of moves of replicas, see packages mover and planner; match= names the kind of step
+	"beforeMoveStep", // a step of a move, by the leader of the shard
+	"afterMoveStep",  // the same, done
+	"beforePlanStep", // an action of the planner, before the metadata is asked, by the leader of the metadata
+	"afterPlanStep",  // the same, accepted
+
 	// of the file system: an operation on a path (storefs.Op)
 	"fs.open", "fs.mkdir", "fs.remove", "fs.rename", "fs.readdir", "fs.stat", "fs.syncdir", "fs.read", "fs.write", "fs.truncate",
 	"fs.sync", "fs.datasync", "fs.reserve", "fs.writeback", "fs.close",

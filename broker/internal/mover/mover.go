@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
 	"github.com/trunkline/trunkline/protocol"
@@ -148,7 +149,7 @@ func (m *Mover) begin(ctx context.Context, shard uint64, job func(context.Contex
 		limited, cancel := context.WithTimeout(ctx, stepTimeout)
 		defer cancel()
 		err := job(limited)
-		failed := err != nil && ctx.Err() == nil && !errors.Is(err, raftnode.ErrChanged) && !errors.Is(err, raftnode.ErrNotLeader)
+		failed := err != nil && ctx.Err() == nil && !passing(err)
 		if failed {
 			m.metrics.failures.Inc()
 			m.cfg.Log.Warn("membership change did not succeed and is tried again", "shard", shard, "err", err)
@@ -160,6 +161,11 @@ func (m *Mover) begin(ctx context.Context, shard uint64, job func(context.Contex
 			m.rest[shard] = time.Now().Add(failPause)
 		}
 	})
+}
+
+// passing reports whether an error comes and goes with other changes and elections, and the next look is likely to do better.
+func passing(err error) bool {
+	return errors.Is(err, raftnode.ErrChanged) || errors.Is(err, raftnode.ErrNotLeader) || errors.Is(err, raftnode.ErrNotReady)
 }
 
 // move does the next step of a move.
@@ -176,8 +182,10 @@ func (m *Mover) move(ctx context.Context, mv meta.Moving, self uint64) error {
 		return nil
 	}
 	began := time.Now()
+	failpoint.Step("beforeMoveStep", s.do.String())
 	err = m.do(ctx, mv, is, s)
 	if err == nil {
+		failpoint.Step("afterMoveStep", s.do.String())
 		m.metrics.steps.WithLabelValues(s.do.String()).Inc()
 		m.cfg.Log.Info("move", "shard", mv.Shard, "move", mv.ID, "did", s.do.String(), "replica", s.replica.ReplicaID,
 			"add", uint64(mv.Add.Broker), "remove", uint64(mv.Remove.Broker), "undo", mv.Undo, "took", time.Since(began))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -88,11 +89,13 @@ func (p *Planner) look(ctx context.Context, now time.Time) {
 		facts.Calm = now.Sub(p.calm)
 	}
 	for _, a := range Plan(im, facts, p.cfg.Limits) {
+		failpoint.Step("beforePlanStep", a.Kind.String())
 		if err := p.ask(ctx, im, a); err != nil {
 			p.metrics.refused.Inc()
 			p.cfg.Log.Warn("plan was not accepted", "action", a.Kind.String(), "shard", a.Shard, "reason", a.Reason, "err", err)
 			return // the image is not what the plan was made of
 		}
+		failpoint.Step("afterPlanStep", a.Kind.String())
 		p.metrics.asked.WithLabelValues(a.Kind.String()).Inc()
 		p.cfg.Log.Info("planned", "action", a.Kind.String(), "topic", a.Topic, "partition", a.TP.Partition, "shard", a.Shard,
 			"add", uint64(a.Add), "remove", uint64(a.Remove), "member", uint64(a.Broker), "reason", a.Reason)
