@@ -52,6 +52,11 @@ func (l *lines) Write(b []byte) (int, error) {
 
 // newParty starts a cluster of n founders.
 func newParty(t *testing.T, n int) *party {
+	return newPartyOf(t, n, func(cfg Config) Config { return cfg })
+}
+
+// newPartyOf starts n founders, each with its configuration changed.
+func newPartyOf(t *testing.T, n int, change func(Config) Config) *party {
 	p := &party{
 		t: t, dir: t.TempDir(), brokers: map[protocol.BrokerID]*Broker{}, sent: map[protocol.TopicPartition]protocol.Sequence{},
 	}
@@ -67,7 +72,7 @@ func newParty(t *testing.T, n int) *party {
 		p.members = append(p.members, Member{ID: protocol.BrokerID(id), Listen: free(t, "udp"), Raft: free(t, "tcp"), Admin: free(t, "tcp")})
 	}
 	for _, m := range p.members {
-		p.open(p.founder(m.ID))
+		p.open(change(p.founder(m.ID)))
 	}
 	p.await("ready", p.ready)
 	return p
@@ -92,7 +97,7 @@ func free(t *testing.T, network string) string {
 func (p *party) config(id protocol.BrokerID) Config {
 	return Config{
 		Broker: id, DataDir: filepath.Join(p.dir, fmt.Sprint("b", id)), TLS: TLSConfig{DevDir: filepath.Join(p.dir, "ca")},
-		Limits: LimitsConfig{DiskReserve: 1}, Moves: MovesConfig{CalmAfter: time.Millisecond}, Registerer: prometheus.NewRegistry(),
+		Limits: LimitsConfig{DiskReserve: 1}, Moves: MovesConfig{CalmAfter: time.Millisecond},
 		Logger: slog.New(slog.NewTextHandler(&p.log, nil)),
 	}
 }
@@ -115,6 +120,7 @@ func (p *party) joiner(id protocol.BrokerID) Config {
 
 func (p *party) open(cfg Config) *Broker {
 	p.t.Helper()
+	cfg.Registerer = prometheus.NewRegistry()
 	b, err := Open(p.t.Context(), cfg)
 	require.NoError(p.t, err)
 	p.brokers[cfg.Broker] = b
