@@ -52,14 +52,15 @@ func (b *Broker) register() {
 			return
 		}
 		b.log.Info("not registered yet", "error", err)
-		b.tellAddress(b.ctx)
 		pause(b.ctx, registerPause)
 	}
 }
 
-// followBrokers tells the network, the detector and the disk which brokers there are, as the metadata has it. After a restart the metadata
-// may be older than what is on disk; it says nothing then, or this broker would hang up on those who bring it the rest.
+// followBrokers tells the network, the detector and the disk which brokers there are, as the metadata has it, and the network where they say they
+// are. After a restart the metadata may be older than what is on disk; it says nothing then, or this broker would hang up on those
+// who bring it the rest.
 func (b *Broker) followBrokers() {
+	moved := false
 	for {
 		changed := b.meta.Changed()
 		im := b.meta.Image()
@@ -72,7 +73,7 @@ func (b *Broker) followBrokers() {
 			b.fail(err)
 			return
 		}
-		if news {
+		if news || moved {
 			peers := b.peers()
 			b.detector.SetPeers(slices.Collect(maps.Keys(peers))) // first: what the network tells of strangers is not taken in
 			if err := b.net.SetPeers(peers); err != nil {
@@ -83,6 +84,9 @@ func (b *Broker) followBrokers() {
 		case <-b.ctx.Done():
 			return
 		case <-changed:
+			moved = false
+		case <-b.known.moved:
+			moved = true
 		}
 	}
 }

@@ -284,7 +284,7 @@ func (c Config) validateMembers() []error {
 		}
 		ids = append(ids, m.ID)
 		for _, a := range []struct{ name, net, addr string }{{"listen", "udp", m.Listen}, {"raft", "tcp", m.Raft}, {"admin", "tcp", m.Admin}} {
-			if err := checkAdvertised(a.addr, len(c.Members)+len(c.Join) > 1); err != nil {
+			if err := checkAdvertised(a.addr, len(c.Members) > 1 || len(c.Join) > 0); err != nil {
 				errs = append(errs, keyErrorf(key+"."+a.name, "%v", err))
 				continue
 			}

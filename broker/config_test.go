@@ -5,8 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/broker/internal/planner"
 )
 
 func writeConfig(t *testing.T, text string) string {
@@ -34,6 +37,19 @@ func TestLoadPrecedenceIsFileEnvironmentFlags(t *testing.T) {
 	require.Equal(t, "error", c.Log.Level)
 	require.Equal(t, "json", c.Log.Format)
 	require.Equal(t, Bytes(2<<20), c.Limits.MaxBatch)
+}
+
+func TestJoinIsLoaded(t *testing.T) {
+	c, err := Load("", []string{"TRUNKLINE_JOIN=[\"a:7401\", \"b:7401\"]", "TRUNKLINE_ZONE=hall-2"},
+		map[string]string{"broker": "4", "moves.concurrent": "3", "moves.repair_after": "1m"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a:7401", "b:7401"}, c.Join)
+	require.Equal(t, "hall-2", c.Zone)
+	require.Empty(t, founders(c), "it founds nothing")
+	require.Equal(t, planner.Limits{Concurrent: 3, PerBroker: 2, RepairAfter: time.Minute, CalmAfter: 10 * time.Second}, c.Moves.limits())
+	self, ok := c.Self()
+	require.True(t, ok)
+	require.EqualValues(t, 4, self.ID)
 }
 
 func TestPrintedConfigurationLoadsBack(t *testing.T) {
@@ -74,6 +90,17 @@ func TestMistakesNameTheKeyAndTheReason(t *testing.T) {
 		"own and development":     {file: "tls: {ca: a, cert: b, key: c, dev_dir: d}", want: []string{"tls.dev_dir", "contradicts"}},
 		"silent after election":   {file: "raft: {silent_after: 3s}", want: []string{"raft.silent_after", "election"}},
 		"bad duration":            {file: "raft: {tick: fast}", want: []string{"fast"}},
+		"join without a host":     {file: "join: [\":7401\"]", want: []string{"join[0]", "cannot be dialled"}},
+		"join at port 0":          {file: "join: [\"a:0\"]", want: []string{"join[0]", "port 0"}},
+		"join without a port":     {file: "join: [a]", want: []string{"join[0]", "host:port"}},
+		"joiner at port 0":        {file: "members: [{id: 1, listen: \"a:1\", raft: \"a:0\", admin: \"a:3\"}]\njoin: [\"c:2\"]", want: []string{"members[0].raft", "port 0"}},
+		"join and members":        {file: two + "\njoin: [\"c:2\"]", want: []string{"join", "contradicts members"}},
+		"long zone":               {file: "zone: " + strings.Repeat("z", 65), want: []string{"zone", "64 bytes"}},
+		"negative moves":          {file: "moves: {concurrent: -1}", want: []string{"moves.concurrent", "-1"}},
+		"too many moves":          {file: "moves: {concurrent: 513}", want: []string{"moves.concurrent", "1 to 512"}},
+		"no moves of a broker":    {file: "moves: {per_broker: -2}", want: []string{"moves.per_broker", "above 0"}},
+		"hasty repair":            {file: "moves: {repair_after: 10ms}", want: []string{"moves.repair_after", "every restart"}},
+		"negative calm":           {file: "moves: {calm_after: -1s}", want: []string{"moves.calm_after", "negative"}},
 		"bad cluster name":        {file: "cluster: a b", want: []string{"cluster", "not a name"}},
 	} {
 		t.Run(name, func(t *testing.T) {

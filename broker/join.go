@@ -63,22 +63,6 @@ func (b *Broker) join(ctx context.Context) error {
 	}
 }
 
-// tellAddress asks the other brokers to register this one, for it may be at an address at which they do not look for it, so that it
-// never hears the leader of the metadata. Who registers by itself has no need of it.
-func (b *Broker) tellAddress(ctx context.Context) {
-	request, err := b.joinRequest()
-	if err != nil || !b.known.formed() { // only a first registration says who founded the cluster
-		return
-	}
-	for id, addr := range b.peers() {
-		_, err := b.askToJoin(ctx, addr, request)
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		b.log.Debug("address was not taken", "by", uint64(id), "error", err)
-	}
-}
-
 func (b *Broker) joinRequest() ([]byte, error) {
 	return json.Marshal(joinRequest{Listen: b.self.Listen, Raft: b.self.Raft, Admin: b.self.Admin, Zone: b.cfg.Zone})
 }

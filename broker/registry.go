@@ -19,10 +19,17 @@ type registry struct {
 	mu      sync.Mutex
 	peers   map[protocol.BrokerID]peer   // guarded by mu
 	retired func(protocol.BrokerID) bool // as far as the metadata here knows; guarded by mu
+	// said is where brokers said in a handshake that they are, if that is not where they registered; guarded by mu. Who has moved is
+	// found there before it has registered anew, for which it may be needed: the metadata may have no majority without it.
+	said  map[protocol.BrokerID]string
+	moved chan struct{} // has a token when said has changed
 }
 
 func newRegistry(dir *dataDir) *registry {
-	r := &registry{dir: dir, peers: map[protocol.BrokerID]peer{}, retired: func(protocol.BrokerID) bool { return false }}
+	r := &registry{
+		dir: dir, peers: map[protocol.BrokerID]peer{}, retired: func(protocol.BrokerID) bool { return false },
+		said: map[protocol.BrokerID]string{}, moved: make(chan struct{}, 1),
+	}
 	maps.Copy(r.peers, dir.id.Peers)
 	return r
 }
@@ -43,7 +50,10 @@ func (r *registry) check(h raftnet.PeerHello) *raftnet.Reject {
 	case r.retired(h.Broker):
 		return &raftnet.Reject{Code: raftnet.RejectRetired, Reason: fmt.Sprintf("broker ID %d was retired: its data_dir can be deleted. "+
 			"To add this machine again, join with an empty data_dir under an ID that was never used", h.Broker)}
-	case !ok || known.Dir == dirID(h.DirID):
+	case !ok:
+		return nil
+	case known.Dir == dirID(h.DirID):
+		r.hear(h.Broker, h.Addr, known.Raft)
 		return nil
 	}
 	return &raftnet.Reject{Code: raftnet.RejectWipedDirectory, Reason: fmt.Sprintf("the cluster knows this broker with another data directory: "+
@@ -51,7 +61,25 @@ func (r *registry) check(h raftnet.PeerHello) *raftnet.Reject {
 		"used, then run `trunkline broker replace %d --with NEW_ID`", h.Broker)}
 }
 
-// addresses returns where the other brokers were last and, of the founders that are not known yet and did not leave, where the
+// hear takes in where a broker says it is, whose certificate and directory are those that are registered. Called with mu held.
+func (r *registry) hear(id protocol.BrokerID, addr, registered string) {
+	before := r.said[id]
+	switch {
+	case addr == registered:
+		delete(r.said, id)
+	case checkAdvertised(addr, true) == nil:
+		r.said[id] = addr
+	}
+	if r.said[id] == before {
+		return
+	}
+	select {
+	case r.moved <- struct{}{}:
+	default:
+	}
+}
+
+// addresses returns where the other brokers were last, or say they are, and, of the founders that are not known yet and did not leave, where the
 // configuration says.
 func (r *registry) addresses(self protocol.BrokerID, members []Member) map[protocol.BrokerID]string {
 	r.mu.Lock()
@@ -60,6 +88,7 @@ func (r *registry) addresses(self protocol.BrokerID, members []Member) map[proto
 	for id, p := range r.peers {
 		out[id] = p.Raft
 	}
+	maps.Copy(out, r.said)
 	for _, m := range members {
 		if _, known := out[m.ID]; !known && slices.Contains(r.dir.id.Founders, m.ID) && !r.retired(m.ID) {
 			out[m.ID] = m.Raft
@@ -84,6 +113,7 @@ func (r *registry) learn(version uint64, book map[protocol.BrokerID]peer) (news 
 	if len(book) == 0 || version < r.dir.id.PeersVersion || maps.Equal(r.peers, book) {
 		return false, nil
 	}
+	maps.DeleteFunc(r.said, func(id protocol.BrokerID, _ string) bool { return book[id].Raft != r.peers[id].Raft }) // it registered since, or is gone
 	r.peers = maps.Clone(book)
 	r.dir.id.Peers, r.dir.id.PeersVersion = book, version
 	return true, r.dir.saveIdentity()
