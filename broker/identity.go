@@ -118,7 +118,7 @@ func (d *dataDir) loadIdentity(cfg Config) error {
 		return nil
 	case !slices.Equal(d.id.Founders, founders(cfg)):
 		return fmt.Errorf("members, join: data_dir %s was made to found a cluster of %v (none: to join one), the configuration says %v; "+
-			"put it back, or delete data_dir, which has not been part of a cluster yet", d.path, d.id.Founders, founders(cfg))
+			"put it back, or, if the cluster was never ready, delete data_dir on all its founders", d.path, d.id.Founders, founders(cfg))
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 var (
 	tableName = regexp.MustCompile(`"([a-z][a-zA-Z.-]+)"`)
-	callName  = regexp.MustCompile(`failpoint\.(?:Hit|Step|Bug)\("([^"]+)"\)`)
+	callName  = regexp.MustCompile(`failpoint\.(?:Hit|Step|Bug)\("([^"]+)"[,)]`)
 )
 
 // table returns the points that are named in the product, without those of files and the clock, which are made of other words.
