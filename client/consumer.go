@@ -61,7 +61,7 @@ func (s *consumer) add(p protocol.Partition, start Start) *feed {
 		return f
 	}
 	f := &feed{
-		s: s, partition: p, start: start,
+		s: s, partition: p, start: start.of(p),
 		tp:   protocol.TopicPartition{Topic: s.topicID, Partition: p},
 		kick: make(chan struct{}, 1), opened: make(chan struct{}),
 	}
@@ -148,13 +148,21 @@ func (s *consumer) signal() {
 
 // receive returns the next message.
 func (s *consumer) receive(ctx context.Context) (*Message, error) {
+	m, err := await(ctx, s, (*feed).pop)
+	if m != nil {
+		s.c.hooks.messages(s.name, m)
+	}
+	return m, err
+}
+
+// await returns what pop finds next in one of the feeds.
+func await[T any](ctx context.Context, s *consumer, pop func(*feed) (*T, popped)) (*T, error) {
 	for {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		m, err := s.take()
+		m, err := take(s, pop)
 		if m != nil {
-			s.c.hooks.messages(s.name, m)
 			return m, nil
 		}
 		if err != nil {
@@ -169,8 +177,8 @@ func (s *consumer) receive(ctx context.Context) (*Message, error) {
 	}
 }
 
-// take returns a message if there is one now, or why there will be none.
-func (s *consumer) take() (*Message, error) {
+// take returns what pop finds if there is something now, or why there will be nothing.
+func take[T any](s *consumer, pop func(*feed) (*T, popped)) (*T, error) {
 	s.mu.Lock()
 	defer func() {
 		if len(s.ready) > 0 {
@@ -195,9 +203,12 @@ func (s *consumer) take() (*Message, error) {
 			return nil, nil
 		}
 		f := s.ready[0]
-		m, got := f.pop()
+		m, got := pop(f)
 		switch got {
 		case gotMessage:
+			return m, nil
+		case gotBatch:
+			s.ready = append(s.ready[1:], f)
 			return m, nil
 		case gotBatchEnd: // the next partition's turn
 			s.ready = append(s.ready[1:], f)

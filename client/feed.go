@@ -116,6 +116,7 @@ type popped uint8
 const (
 	gotNothing popped = iota // and will not before offer
 	gotMessage
+	gotBatch    // as it is; the next partition's turn
 	gotBatchEnd // a batch is used up, there may be more
 	gotPacked   // the next batch must be unpacked
 )

@@ -3,6 +3,7 @@ package client
 import (
 	"crypto/tls"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/trunkline/trunkline/protocol"
@@ -116,6 +117,18 @@ func WithDeliveryTimeout(d time.Duration) ProducerOption {
 type Start struct {
 	kind  startKind
 	value uint64
+	each  map[protocol.Partition]protocol.Offset // of startOffsets
+}
+
+// of returns where one partition begins.
+func (s Start) of(p protocol.Partition) Start {
+	if s.kind != startOffsets {
+		return s
+	}
+	if o, ok := s.each[p]; ok {
+		return AtOffset(o)
+	}
+	return Earliest()
 }
 
 type startKind uint8
@@ -125,7 +138,11 @@ const (
 	startLatest
 	startOffset
 	startTime
+	startOffsets // never on the wire: each feed has its own offset
 )
+
+// fixed reports whether opening waits until every partition's position is fixed.
+func (s Start) fixed() bool { return s.kind == startLatest || s.kind == startOffsets }
 
 // Earliest starts with the oldest record there is.
 func Earliest() Start { return Start{kind: startEarliest} }
@@ -135,6 +152,11 @@ func Latest() Start { return Start{kind: startLatest} }
 
 // AtOffset starts at an offset, the same in every partition.
 func AtOffset(o protocol.Offset) Start { return Start{kind: startOffset, value: uint64(o)} }
+
+// AtOffsets starts each partition at its own offset, and one that is not listed with the oldest record there is.
+func AtOffsets(each map[protocol.Partition]protocol.Offset) Start {
+	return Start{kind: startOffsets, each: maps.Clone(each)}
+}
 
 // AtTime starts with the first record appended at t or later.
 func AtTime(t time.Time) Start {

@@ -13,7 +13,7 @@ import (
 // and leader changes.
 type Reader struct{ s *consumer }
 
-// Reader opens a reader. With StartAt(Latest()) it returns when every partition's position is fixed.
+// Reader opens a reader. With StartAt(Latest()) or AtOffsets it returns when every partition's position is fixed.
 func (c *Client) Reader(ctx context.Context, topic string, opts ...ReaderOption) (*Reader, error) {
 	cfg := defaultConsume()
 	for _, o := range opts {
@@ -49,7 +49,7 @@ func (c *Client) Reader(ctx context.Context, topic string, opts ...ReaderOption)
 	for _, p := range cfg.partitions {
 		feeds = append(feeds, r.s.add(p, cfg.start))
 	}
-	if cfg.start.kind == startLatest {
+	if cfg.start.fixed() {
 		if err := r.s.awaitOpened(ctx, feeds); err != nil {
 			expired, stop := context.WithCancel(context.Background())
 			stop()

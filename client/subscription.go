@@ -68,9 +68,9 @@ type Gap struct {
 // connection, or whose broker dies, goes on where it was: it is not given a record twice.
 type Subscription struct{ s *consumer }
 
-// Subscribe joins a subscription, and creates it if it is new. With StartAt(Latest()) it returns when
-// every partition's position is fixed: what is published after that is delivered. Otherwise it returns
-// at once and joins in the background. Partitions that are added to the topic later begin with their
+// Subscribe joins a subscription, and creates it if it is new. With StartAt(Latest()) or AtOffsets it
+// returns when every partition's position is fixed: what is published after that is delivered. Otherwise it
+// returns at once and joins in the background. Partitions that are added to the topic later begin with their
 // first record.
 func (c *Client) Subscribe(
 	ctx context.Context, topic, subscription string, opts ...SubscribeOption,
@@ -98,7 +98,7 @@ func (c *Client) Subscribe(
 		feeds = append(feeds, s.s.add(protocol.Partition(i), cfg.start))
 	}
 	s.s.wg.Go(s.watchTopic)
-	if cfg.start.kind == startLatest {
+	if cfg.start.fixed() {
 		if err := s.s.awaitOpened(ctx, feeds); err != nil {
 			expired, stop := context.WithCancel(context.Background())
 			stop()
