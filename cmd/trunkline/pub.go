@@ -51,12 +51,14 @@ It exits with 0 only if every line was. The last line on standard error is JSON:
 	return cmd
 }
 
+// compressions are the values of --compression.
+var compressions = map[string]client.Compression{"none": client.NoCompression, "zstd": client.Zstd, "s2": client.S2}
+
 func (f pubFlags) options() ([]client.ProducerOption, error) {
 	if f.keyField < 0 {
 		return nil, fmt.Errorf("--key-field %d: fields are counted from 1", f.keyField)
 	}
-	kinds := map[string]client.Compression{"none": client.NoCompression, "zstd": client.Zstd, "s2": client.S2}
-	kind, ok := kinds[f.compression]
+	kind, ok := compressions[f.compression]
 	if !ok {
 		return nil, fmt.Errorf("--compression %q is none of none, zstd, s2", f.compression)
 	}

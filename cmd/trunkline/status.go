@@ -36,7 +36,7 @@ type brokerRow struct {
 
 func clusterCommand(contextFile *string) *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{Use: "cluster", Short: "Show the cluster", Example: "  trunkline cluster status --json"}
+	cmd := &cobra.Command{Use: "cluster", Short: "Show the cluster, back up and restore its metadata", Example: "  trunkline cluster status --json"}
 	status := &cobra.Command{
 		Use: "status", Short: "Show every broker and what it believes about the others", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,7 +59,7 @@ func clusterCommand(contextFile *string) *cobra.Command {
 		},
 	}
 	status.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.AddCommand(status)
+	cmd.AddCommand(status, clusterBackup(contextFile), clusterRestore(contextFile))
 	return cmd
 }
 

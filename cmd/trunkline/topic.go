@@ -17,14 +17,15 @@ import (
 func topicCommand(contextFile *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topic",
-		Short: "Create, show, alter and delete topics",
+		Short: "Create, show, alter, delete, export and import topics",
 		Example: `  trunkline topic create calls --partitions 8 --replicas 3 --retention 24h
   trunkline topic list
   trunkline topic describe calls --json
   trunkline topic alter calls --partitions 16
   trunkline topic delete calls`,
 	}
-	cmd.AddCommand(topicCreate(contextFile), topicList(contextFile), topicDescribe(contextFile), topicAlter(contextFile), topicDelete(contextFile))
+	cmd.AddCommand(topicCreate(contextFile), topicList(contextFile), topicDescribe(contextFile), topicAlter(contextFile), topicDelete(contextFile),
+		topicExport(contextFile), topicImport(contextFile), topicVerify())
 	return cmd
 }
 

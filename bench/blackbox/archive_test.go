@@ -1,0 +1,129 @@
+package blackbox
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/client"
+	"github.com/trunkline/trunkline/client/archive"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// TestExportAndImport: records are exported while more come, exporter and importer are killed and run again, a leader dies
+// meanwhile, and the imported topic holds every record of the export once, in order.
+func TestExportAndImport(t *testing.T) {
+	const partitions, before = 3, 45_000
+	e := up(t, 3, nil)
+	e.createTopic(t, "calls", partitions, 3)
+	ctx := deadline(t, time.Minute)
+	p, err := e.client.Producer(ctx, "calls")
+	require.NoError(t, err)
+	send := func(ctx context.Context, n int) error {
+		value := append(numbered(n), make([]byte, 200)...)
+		return p.Send(ctx, client.Record{Key: fmt.Appendf(nil, "k%d", n%7), Value: value, Partition: client.OnPartition(n % partitions)}, nil)
+	}
+	for n := range before {
+		require.NoError(t, send(ctx, n))
+	}
+	require.NoError(t, p.Flush(ctx))
+	load, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := before; load.Err() == nil; n++ {
+			_ = send(load, n)
+			time.Sleep(time.Millisecond)
+		}
+	})
+	defer wg.Wait()
+	defer stop()
+
+	dir := filepath.Join(t.TempDir(), "export")
+	kills := killedOften(t, e, filepath.Join(dir, "partition-00000.batches"), "topic", "export", "calls", "--out", dir, "--throttle", "5MiB")
+	kills += killedOften(t, e, "", "topic", "import", dir, "--topic", "copy", "--throttle", "5MiB")
+	require.NoError(t, e.Kill(ctx, e.leader(t, "copy", 0)))
+	out, errs, err := e.cli(t, "", "topic", "import", dir, "--topic", "copy", "--subscriptions")
+	require.NoError(t, err, errs)
+	require.Contains(t, out, "imported into copy")
+	stop()
+	wg.Wait()
+	out, errs, err = e.cli(t, "", "topic", "verify", dir)
+	require.NoError(t, err, errs)
+	t.Logf("killed %d times; %s", kills, out)
+
+	m, err := archive.Verify(dir)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, m.Records(), uint64(before))
+	want, got := recordsOf(t, e, "calls"), recordsOf(t, e, "copy")
+	for _, part := range m.Partitions {
+		copied := got[part.Partition]
+		require.Len(t, copied, int(part.Records))
+		require.Equal(t, want[part.Partition][:len(copied)], copied)
+	}
+}
+
+// killedOften runs the command and kills it after a while, which grows until the command ends by itself. It returns how often it was
+// killed: at least once after more than a chunk was in the file, if one is given.
+func killedOften(t *testing.T, e *env, wrote string, args ...string) (kills int) {
+	grown := wrote == ""
+	args = append([]string{"--context", e.Context()}, args...)
+	for patience := 200 * time.Millisecond; ; patience += 300 * time.Millisecond {
+		cmd := exec.CommandContext(deadline(t, time.Minute), filepath.Join(binaries, "trunkline"), args...)
+		timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+		out, err := cmd.CombinedOutput()
+		timer.Stop()
+		if err == nil {
+			require.NotZero(t, kills)
+			require.True(t, grown, "it was never killed within the file")
+			return kills
+		}
+		require.Equal(t, -1, cmd.ProcessState.ExitCode(), "%v: %s", args, out)
+		kills++
+		if info, err := os.Stat(wrote); err == nil && info.Size() > 1<<20 {
+			grown = true
+		}
+	}
+}
+
+// recordsOf is what a topic holds now, as text.
+func recordsOf(t *testing.T, e *env, topic string) map[protocol.Partition][]string {
+	r, err := e.client.Reader(deadline(t, 20*time.Second), topic, client.StopAtEnd())
+	require.NoError(t, err)
+	got := map[protocol.Partition][]string{}
+	for m, err := range r.Messages(deadline(t, 20*time.Second)) {
+		require.NoError(t, err)
+		got[m.Partition] = append(got[m.Partition], fmt.Sprintf("%s %d %d", m.Key, number(m.Value[:8]), m.Timestamp.UnixMilli()))
+	}
+	require.NoError(t, r.Close(deadline(t, 5*time.Second)))
+	return got
+}
+
+// TestBackupAndRestore: the topics of one cluster are made again on another one.
+func TestBackupAndRestore(t *testing.T) {
+	old, fresh := up(t, 1, nil), up(t, 1, nil)
+	old.createTopic(t, "a", 3, 1)
+	old.createTopic(t, "b", 1, 1)
+	file := filepath.Join(t.TempDir(), "backup.json")
+	out, errs, err := old.cli(t, "", "cluster", "backup", "--out", file)
+	require.NoError(t, err, errs)
+	require.Contains(t, out, "2 topics, 1 brokers")
+	out, errs, err = fresh.cli(t, "", "cluster", "restore", file)
+	require.NoError(t, err, errs)
+	require.Contains(t, out, "created 2 topics [a b]")
+	require.Contains(t, out, "not restored")
+	fresh.createTopic(t, "c", 1, 1)
+	_, errs, err = fresh.cli(t, "", "cluster", "backup", "--out", file)
+	require.NoError(t, err, errs)
+	_, errs, err = old.cli(t, "", "cluster", "restore", file)
+	require.NoError(t, err, errs)
+	topics, err := old.client.Admin().ListTopics(deadline(t, 10*time.Second))
+	require.NoError(t, err)
+	require.Len(t, topics, 3)
+}
