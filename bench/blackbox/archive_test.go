@@ -105,6 +105,54 @@ func recordsOf(t *testing.T, e *env, topic string) map[protocol.Partition][]stri
 	return got
 }
 
+// TestSalvage: two of three brokers are gone for good. What the third one has is copied, and imported into a new cluster; what was
+// acknowledged while all three were well is there.
+func TestSalvage(t *testing.T) {
+	const settled = 2000
+	e := up(t, 3, nil)
+	e.createTopic(t, "calls", 2, 3)
+	ctx := deadline(t, time.Minute)
+	p, err := e.client.Producer(ctx, "calls")
+	require.NoError(t, err)
+	for n := range settled {
+		require.NoError(t, p.Send(ctx, client.Record{Value: numbered(n), Partition: client.OnPartition(n % 2)}, nil))
+	}
+	require.NoError(t, p.Flush(ctx))
+	eventually(t, 10*time.Second, func() error { // a follower learns with the next entries what is committed
+		_, err := p.Publish(ctx, client.Record{Value: numbered(settled), Partition: client.OnPartition(0)})
+		require.NoError(t, err)
+		_, err = p.Publish(ctx, client.Record{Value: numbered(settled), Partition: client.OnPartition(1)})
+		require.NoError(t, err)
+		d, err := e.client.Admin().DescribeTopic(ctx, "calls")
+		require.NoError(t, err)
+		for _, part := range d.Partitions {
+			for _, s := range part.States {
+				if s.Err != nil || s.Next < settled/2 {
+					return fmt.Errorf("partition %d on broker %d: %d, %v", part.Partition, s.Broker, s.Next, s.Err)
+				}
+			}
+		}
+		return nil
+	})
+	require.NoError(t, e.Kill(ctx, 1))
+	require.NoError(t, e.Kill(ctx, 2))
+	dir := filepath.Join(t.TempDir(), "salvaged")
+	out, errs, err := e.cli(t, "", "topic", "export", "calls", "--out", dir, "--salvage")
+	require.NoError(t, err, errs)
+	require.Contains(t, out, "partition 1: salvaged from broker 3")
+	require.Contains(t, out, "the positions of the subscriptions are not in it")
+
+	fresh := up(t, 1, nil)
+	_, errs, err = fresh.cli(t, "", "topic", "import", dir, "--replicas", "1")
+	require.NoError(t, err, errs)
+	for part, records := range recordsOf(t, fresh, "calls") {
+		require.GreaterOrEqual(t, len(records), settled/2)
+		for i := range settled / 2 {
+			require.Contains(t, records[i], fmt.Sprintf(" %d ", 2*i+int(part)))
+		}
+	}
+}
+
 // TestBackupAndRestore: the topics of one cluster are made again on another one.
 func TestBackupAndRestore(t *testing.T) {
 	old, fresh := up(t, 1, nil), up(t, 1, nil)

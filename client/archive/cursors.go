@@ -52,7 +52,7 @@ func (m *Manifest) alone(ctx context.Context, a *client.Admin, topic string) err
 		return err
 	}
 	for _, p := range m.Partitions {
-		got, err := extent(&t.Partitions[p.Partition])
+		got, err := extent(&t.Partitions[p.Partition], false)
 		if err != nil {
 			return err
 		}

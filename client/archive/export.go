@@ -25,6 +25,7 @@ type ExportOptions struct {
 	Partitions     []protocol.Partition                   // nil: all
 	Until          map[protocol.Partition]protocol.Offset // partitions that are to end before what is there now
 	Pack           bool                                   // chunks with zstd
+	Salvage        bool                                   // partitions without a leader: what the best replica that answers has
 	BytesPerSecond int                                    // of batches, all partitions together; 0: no bound
 }
 
@@ -153,7 +154,11 @@ func (e *exporter) partition(ctx context.Context, p *Partition) (err error) {
 
 // read copies a partition from start to its end.
 func (e *exporter) read(ctx context.Context, w *writer, p *Partition, start client.Start) (err error) {
-	r, err := e.c.BatchReader(ctx, e.m.Topic.Name, client.ReadPartitions(p.Partition), client.StartAt(start), client.StopAtEnd())
+	opts := []client.ReaderOption{client.ReadPartitions(p.Partition), client.StartAt(start), client.StopAtEnd()}
+	if p.Salvaged != nil {
+		opts = append(opts, client.FromReplica(p.Salvaged.Broker))
+	}
+	r, err := e.c.BatchReader(ctx, e.m.Topic.Name, opts...)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ type Manifest struct {
 	// Partitions that are in the export, by number; not necessarily all that the topic has.
 	Partitions    []Partition `json:"partitions"`
 	Subscriptions []Cursor    `json:"subscriptions,omitempty"`
+	// CursorsLost says that a salvage could not read the cursors, since leaders were missing.
+	CursorsLost bool `json:"cursors_lost,omitempty"`
 }
 
 // Shape is what it takes to make a topic again.
@@ -61,17 +63,26 @@ func (s *Shape) spec() client.TopicSpec {
 	}}
 }
 
-// Partition is one partition of an export. Below Bytes everything is zero in a plan.
+// Partition is one partition of an export. From Bytes on everything is zero in a plan.
 type Partition struct {
 	Partition protocol.Partition `json:"partition"`
 	Start     protocol.Offset    `json:"start"` // oldest record when the export began
 	End       protocol.Offset    `json:"end"`   // behind the last record; in a plan it may lie within a batch, which is then taken whole
 	File      string             `json:"file"`
+	Salvaged  *Salvage           `json:"salvaged,omitempty"`
 	Bytes     int64              `json:"bytes"` // size of the file
 	SHA256    string             `json:"sha256,omitempty"`
 	Chunks    int                `json:"chunks"`
 	Records   uint64             `json:"records"`
 	Gaps      []Gap              `json:"gaps,omitempty"` // between Start and End: removed by retention while the export ran
+}
+
+// Salvage says that a partition had no leader, and from which replica it was copied instead. Records from the partition's end on
+// that were acknowledged are not in the export.
+type Salvage struct {
+	Broker  protocol.BrokerID `json:"broker"`
+	Epoch   protocol.Epoch    `json:"epoch"`   // newest that the replica had applied
+	Applied uint64            `json:"applied"` // Raft index
 }
 
 // Gap is a range of offsets without records.

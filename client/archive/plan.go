@@ -51,9 +51,10 @@ func tryPlan(ctx context.Context, c *client.Client, topic string, o ExportOption
 	m := &Manifest{ID: fmt.Sprintf("%016x", rand.Uint64()), Begun: time.Now().UTC().Truncate(time.Second)}
 	a := c.Admin()
 	cursors, err := a.Subscriptions(ctx, topic) // before the ends, so that none is ahead of the records
-	if err != nil {
+	if err != nil && (!o.Salvage || lasting(err)) {
 		return nil, err
 	}
+	m.CursorsLost = err != nil
 	t, err := a.DescribeTopic(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func tryPlan(ctx context.Context, c *client.Client, topic string, o ExportOption
 		if len(o.Partitions) > 0 && !slices.Contains(o.Partitions, d.Partition) {
 			continue
 		}
-		p, err := extent(d)
+		p, err := extent(d, o.Salvage)
 		if err != nil {
 			return nil, err
 		}
@@ -105,23 +106,36 @@ func (m *Manifest) asked(o ExportOptions) error {
 }
 
 // extent is what a partition holds now. Its leader must have answered: only a leader has applied all that was acknowledged. What
-// any replica has applied is committed, so the highest end counts, in case the leader was deposed and has not noticed.
-func extent(d *client.PartitionDescription) (Partition, error) {
+// any replica has applied is committed, so the highest end counts, in case the leader was deposed and has not noticed. Without a
+// leader a salvage takes the replica that has the highest end.
+func extent(d *client.PartitionDescription, salvage bool) (Partition, error) {
 	p := Partition{Partition: d.Partition, File: fileName(d.Partition)}
 	led := false
-	for _, s := range d.States {
+	var best *client.ReplicaState
+	for i := range d.States {
+		s := &d.States[i]
 		if s.Err != nil {
 			continue
 		}
 		if s.Leading {
 			led, p.Start = true, s.Start
 		}
+		if best == nil || s.Next > best.Next {
+			best = s
+		}
 		p.End = max(p.End, s.Next)
 	}
-	if !led {
-		return p, protocol.Errorf(protocol.CodeUnavailable, "partition %d has no leader that answers", d.Partition)
+	switch {
+	case led:
+		return p, nil
+	case salvage && best != nil:
+		p.Start = best.Start
+		p.Salvaged = &Salvage{Broker: best.Broker, Epoch: best.Epoch, Applied: best.Applied}
+		return p, nil
+	case salvage:
+		return p, protocol.Errorf(protocol.CodeUnavailable, "partition %d: no replica answers", d.Partition)
 	}
-	return p, nil
+	return p, protocol.Errorf(protocol.CodeUnavailable, "partition %d has no leader that answers", d.Partition)
 }
 
 // clusterName asks the brokers for the name of their cluster.

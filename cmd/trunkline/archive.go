@@ -29,18 +29,22 @@ func withClient(ctx context.Context, file string, do func(*client.Client) error)
 func topicExport(contextFile *string) *cobra.Command {
 	var out, until, throttle string
 	var partitions []uint
-	var pack bool
+	var pack, salvage bool
 	cmd := &cobra.Command{
 		Use:   "export NAME --out DIR",
 		Short: "Copy the records of a topic into a directory",
 		Long: `export copies of each partition the batches from the oldest record to the end that it has now, exactly as they are stored, and
 the positions of all subscriptions. Interrupted, it goes on when it is run again with the same directory. The export is complete
-when the directory holds manifest.json. An end given with --until that lies within a batch takes the whole batch.`,
+when the directory holds manifest.json. An end given with --until that lies within a batch takes the whole batch.
+
+--salvage is for partitions whose majority is gone for good, so that they have no leader: they are copied from the replica that has
+most of them. What the lost replicas had acknowledged beyond that is lost; the manifest says for each partition where it ends. Do not
+use it while the other brokers may come back: start them instead.`,
 		Example: `  trunkline topic export calls --out /backup/calls
   trunkline topic export calls --out /backup/calls-0-3 --partitions 0,3 --until 0=120000,3=80000 --throttle 20MiB`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o := archive.ExportOptions{Pack: pack}
+			o := archive.ExportOptions{Pack: pack, Salvage: salvage}
 			var err error
 			if o.Until, err = parseUntil(until); err != nil {
 				return err
@@ -67,6 +71,7 @@ when the directory holds manifest.json. An end given with --until that lies with
 	cmd.Flags().UintSliceVar(&partitions, "partitions", nil, "only these partitions (default: all)")
 	cmd.Flags().StringVar(&until, "until", "now", "where to end: now, or offsets like 0=1200,3=800 for those partitions")
 	cmd.Flags().BoolVar(&pack, "compress", false, "compress with zstd")
+	cmd.Flags().BoolVar(&salvage, "salvage", false, "copy partitions without a leader from the best replica that is left; records may be lost")
 	cmd.Flags().StringVar(&throttle, "throttle", "0", "bytes a second, like 20MiB (0: no bound)")
 	if err := cmd.MarkFlagRequired("out"); err != nil {
 		panic(err) // the flag is defined above
@@ -103,10 +108,19 @@ func parseThrottle(s string) (int, error) {
 func printManifest(w io.Writer, what string, m *archive.Manifest) error {
 	_, err := fmt.Fprintf(w, "%s %s: %d records in %d partitions, %d bytes, export %s\n",
 		what, m.Topic.Name, m.Records(), len(m.Partitions), m.Bytes(), m.ID)
+	if m.CursorsLost {
+		_, werr := fmt.Fprintln(w, "the positions of the subscriptions are not in it: a leader was missing")
+		err = errors.Join(err, werr)
+	}
 	for _, p := range m.Partitions {
+		if s := p.Salvaged; s != nil {
+			_, werr := fmt.Fprintf(w, "partition %d: salvaged from broker %d, which had applied index %d of epoch %d; records from offset %d on that were acknowledged are lost\n",
+				p.Partition, s.Broker, s.Applied, s.Epoch, p.End)
+			err = errors.Join(err, werr)
+		}
 		for _, g := range p.Gaps {
-			_, gerr := fmt.Fprintf(w, "partition %d: offsets %d to %d were removed by retention before they were read\n", p.Partition, g.From, g.To-1)
-			err = errors.Join(err, gerr)
+			_, werr := fmt.Fprintf(w, "partition %d: offsets %d to %d were removed by retention before they were read\n", p.Partition, g.From, g.To-1)
+			err = errors.Join(err, werr)
 		}
 	}
 	return err
