@@ -31,7 +31,7 @@ func (c *Client) BatchReader(ctx context.Context, topic string, opts ...ReaderOp
 
 // Receive returns the next batch. With StopAtEnd it returns io.EOF after the last one. Hooks are not told of batches.
 func (r *BatchReader) Receive(ctx context.Context) (*Batch, error) {
-	return await(ctx, r.r.s, (*feed).popBatch)
+	return await(ctx, r.r.s, func() (*Batch, error) { return takeBy(r.r.s, (*feed).popBatch) })
 }
 
 // Close ends the reader.

@@ -148,20 +148,20 @@ func (s *consumer) signal() {
 
 // receive returns the next message.
 func (s *consumer) receive(ctx context.Context) (*Message, error) {
-	m, err := await(ctx, s, (*feed).pop)
+	m, err := await(ctx, s, s.take)
 	if m != nil {
 		s.c.hooks.messages(s.name, m)
 	}
 	return m, err
 }
 
-// await returns what pop finds next in one of the feeds.
-func await[T any](ctx context.Context, s *consumer, pop func(*feed) (*T, popped)) (*T, error) {
+// await returns what take finds next.
+func await[T any](ctx context.Context, s *consumer, take func() (*T, error)) (*T, error) {
 	for {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		m, err := take(s, pop)
+		m, err := take()
 		if m != nil {
 			return m, nil
 		}
@@ -177,8 +177,11 @@ func await[T any](ctx context.Context, s *consumer, pop func(*feed) (*T, popped)
 	}
 }
 
-// take returns what pop finds if there is something now, or why there will be nothing.
-func take[T any](s *consumer, pop func(*feed) (*T, popped)) (*T, error) {
+// take returns a message if there is one now, or why there will be none.
+func (s *consumer) take() (*Message, error) { return takeBy(s, (*feed).pop) }
+
+// takeBy returns what pop finds in one of the feeds if there is something now, or why there will be nothing.
+func takeBy[T any](s *consumer, pop func(*feed) (*T, popped)) (*T, error) {
 	s.mu.Lock()
 	defer func() {
 		if len(s.ready) > 0 {

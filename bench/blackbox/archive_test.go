@@ -105,8 +105,8 @@ func recordsOf(t *testing.T, e *env, topic string) map[protocol.Partition][]stri
 	return got
 }
 
-// TestSalvage: two of three brokers are gone for good. What the third one has is copied, and imported into a new cluster; what was
-// acknowledged while all three were well is there.
+// TestSalvage: two of three brokers are gone for good. What the third one has is copied, after a restart of it alone, and imported into
+// a new cluster; what was acknowledged while all three were well is there.
 func TestSalvage(t *testing.T) {
 	const settled = 2000
 	e := up(t, 3, nil)
@@ -136,14 +136,23 @@ func TestSalvage(t *testing.T) {
 	})
 	require.NoError(t, e.Kill(ctx, 1))
 	require.NoError(t, e.Kill(ctx, 2))
+	require.NoError(t, e.Kill(ctx, 3))
+	require.NoError(t, e.Spawn(3))
 	dir := filepath.Join(t.TempDir(), "salvaged")
-	out, errs, err := e.cli(t, "", "topic", "export", "calls", "--out", dir, "--salvage")
-	require.NoError(t, err, errs)
+	var out string
+	eventually(t, 30*time.Second, func() error {
+		var errs string
+		var err error
+		if out, errs, err = e.cli(t, "", "topic", "export", "calls", "--out", dir, "--salvage"); err != nil {
+			return fmt.Errorf("%s", errs)
+		}
+		return nil
+	})
 	require.Contains(t, out, "partition 1: salvaged from broker 3")
 	require.Contains(t, out, "the positions of the subscriptions are not in it")
 
 	fresh := up(t, 1, nil)
-	_, errs, err = fresh.cli(t, "", "topic", "import", dir, "--replicas", "1")
+	_, errs, err := fresh.cli(t, "", "topic", "import", dir, "--replicas", "1")
 	require.NoError(t, err, errs)
 	for part, records := range recordsOf(t, fresh, "calls") {
 		require.GreaterOrEqual(t, len(records), settled/2)
