@@ -45,12 +45,17 @@ func (r *run) bringUp(ctx context.Context) error {
 	if r.load, err = startLoad(ctx, r.connect, &r.opts, r.health); err != nil {
 		return err
 	}
-	var admin []string
-	for _, b := range r.cluster.Brokers() {
-		admin = append(admin, b.Admin)
-	}
-	r.watch = observe.Start(ctx, observe.Config{Admin: admin, Acked: r.totalAcked, Delivered: r.load.totalDelivered})
+	r.watch = observe.Start(ctx, observe.Config{Brokers: r.adminAddresses, Acked: r.totalAcked, Delivered: r.load.totalDelivered})
 	return r.warm(ctx)
+}
+
+// adminAddresses returns where the brokers are asked how they are, by ID.
+func (r *run) adminAddresses() map[int]string {
+	all := map[int]string{}
+	for _, b := range r.cluster.Brokers() {
+		all[b.ID] = b.Admin
+	}
+	return all
 }
 
 // warm lets the load run, and takes down what the brokers hold meanwhile.

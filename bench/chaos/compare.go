@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,21 +26,28 @@ type comparison struct {
 }
 
 // compareReplicas compares the logs of all partitions byte for byte, from the data directories of brokers that were stopped in
-// order: from the highest start on, and up to the end, which must be the same. Every partition is on every broker.
-func compareReplicas(data []string) (comparison, error) {
+// order: from the highest start on, and up to the end, which must be the same. Every partition is on so many of the brokers, and what a
+// replica that moved away has left behind is a difference too.
+func compareReplicas(data []string, replicas int) (comparison, error) {
 	var c comparison
-	shards, err := filepath.Glob(filepath.Join(data[0], "partitions/*/data"))
-	if err != nil {
-		return c, err
-	}
-	for _, dir := range shards {
-		shard, err := filepath.Rel(data[0], dir)
+	holders := map[string][]string{} // by shard: the directories of its replicas
+	for _, dir := range data {
+		found, err := filepath.Glob(filepath.Join(dir, "partitions/*/data"))
 		if err != nil {
 			return c, err
 		}
-		n, err := compareShard(data, shard)
+		for _, replica := range found {
+			shard := filepath.Base(filepath.Dir(replica))
+			holders[shard] = append(holders[shard], replica)
+		}
+	}
+	for _, shard := range slices.Sorted(maps.Keys(holders)) {
+		if n := len(holders[shard]); n != replicas {
+			c.Differ = append(c.Differ, fmt.Sprintf("shard %s: %d brokers hold a replica, not %d: %v", shard, n, replicas, holders[shard]))
+		}
+		n, err := compareShard(holders[shard])
 		if err != nil {
-			c.Differ = append(c.Differ, fmt.Sprintf("%s: %v", shard, err))
+			c.Differ = append(c.Differ, fmt.Sprintf("shard %s: %v", shard, err))
 		}
 		c.Partitions++
 		c.Bytes += n
@@ -47,12 +55,12 @@ func compareReplicas(data []string) (comparison, error) {
 	return c, nil
 }
 
-// compareShard returns how many bytes are equal, and the first difference as an error.
-func compareShard(data []string, shard string) (int64, error) {
-	logs := make([]*logReader, len(data))
+// compareShard returns how many bytes are equal in the replicas of these directories, and the first difference as an error.
+func compareShard(dirs []string) (int64, error) {
+	logs := make([]*logReader, len(dirs))
 	start := protocol.Offset(0)
-	for i, dir := range data {
-		l, err := openLog(filepath.Join(dir, shard))
+	for i, dir := range dirs {
+		l, err := openLog(dir)
 		if err != nil {
 			return 0, err
 		}

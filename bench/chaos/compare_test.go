@@ -58,7 +58,7 @@ func TestReplicasAreComparedByteForByte(t *testing.T) {
 	damaged[5][len(damaged[5])-1]++
 
 	same := replica(t, 0, 10, batches)
-	c, err := compareReplicas([]string{same, replica(t, 4, 10, batches), replica(t, 2, 10, batches)})
+	c, err := compareReplicas([]string{same, replica(t, 4, 10, batches), replica(t, 2, 10, batches)}, 3)
 	require.NoError(t, err)
 	require.Equal(t, comparison{Partitions: 1, Bytes: size}, c, "from the highest start on")
 
@@ -68,7 +68,7 @@ func TestReplicasAreComparedByteForByte(t *testing.T) {
 		"offset 9: unexpected": replica(t, 0, 10, torn),
 		"batch at offset 5":    replica(t, 0, 10, damaged),
 	} {
-		c, err := compareReplicas([]string{same, other})
+		c, err := compareReplicas([]string{same, other}, 2)
 		require.NoError(t, err)
 		require.Len(t, c.Differ, 1, name)
 		require.Contains(t, c.Differ[0], name)
@@ -77,8 +77,28 @@ func TestReplicasAreComparedByteForByte(t *testing.T) {
 
 func TestReplicaWithoutAPartition(t *testing.T) {
 	same := replica(t, 0, 1, [][]byte{batchAt(t, 0, "v")})
-	c, err := compareReplicas([]string{same, t.TempDir()})
+	c, err := compareReplicas([]string{same, t.TempDir()}, 2)
+	require.NoError(t, err)
+	require.Len(t, c.Differ, 1)
+	require.Contains(t, c.Differ[0], "1 brokers hold a replica, not 2")
+
+	empty := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(empty, "partitions/16/data"), 0o700))
+	c, err = compareReplicas([]string{same, empty}, 2)
 	require.NoError(t, err)
 	require.Len(t, c.Differ, 1)
 	require.Contains(t, c.Differ[0], "holds no log")
+}
+
+func TestReplicaThatWasLeftBehind(t *testing.T) {
+	batches := [][]byte{batchAt(t, 0, "v"), batchAt(t, 1, "w")}
+	left := replica(t, 0, 2, batches)
+	c, err := compareReplicas([]string{replica(t, 0, 2, batches), left, replica(t, 0, 2, batches)}, 2)
+	require.NoError(t, err)
+	require.Len(t, c.Differ, 1)
+	require.Contains(t, c.Differ[0], "3 brokers hold a replica, not 2")
+
+	c, err = compareReplicas([]string{replica(t, 0, 2, batches), t.TempDir(), replica(t, 0, 2, batches)}, 2)
+	require.NoError(t, err)
+	require.Empty(t, c.Differ, "it is on two of three brokers")
 }

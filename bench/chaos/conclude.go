@@ -31,9 +31,12 @@ func (r *run) conclude() error {
 			r.res.Violations = append(r.res.Violations, j.Violations()...)
 		}
 	}
-	var logs []string
-	for _, id := range everyone(r.opts.Brokers) {
-		logs = append(logs, r.cluster.Log(id))
+	logs, err := leftLogs(r.cluster.Dir())
+	if err != nil {
+		return err
+	}
+	for _, b := range r.cluster.Brokers() {
+		logs = append(logs, r.cluster.Log(b.ID))
 	}
 	lines, err := readLogs(logs, r.health.hygiene)
 	r.res.Log = lines

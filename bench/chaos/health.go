@@ -11,6 +11,7 @@ import (
 	"github.com/trunkline/trunkline/bench/observe"
 	"github.com/trunkline/trunkline/bench/verify"
 	"github.com/trunkline/trunkline/client"
+	"github.com/trunkline/trunkline/protocol"
 )
 
 const (
@@ -23,6 +24,8 @@ const (
 	calmSlack = 2
 	// levelSpan is how much time memory must be seen for until it is judged.
 	levelSpan = 2 * time.Minute
+	// pidBits are enough for a process ID.
+	pidBits = 32
 	// statesEach is the time between two questions what the replicas hold.
 	statesEach = 250 * time.Millisecond
 )
@@ -53,14 +56,27 @@ type health struct {
 	live     *verify.Liveness
 	hygiene  *verify.Hygiene
 	progress *verify.Progress
-	down     map[int]bool // hit by a fault and not known to be whole again
-	stalled  bool         // by a fault during which publishing may stand still
+	down     map[int]bool   // hit by a fault and not known to be whole again
+	placed   map[place]life // where replicas were seen; follow's
+	stalled  bool           // by a fault during which publishing may stand still
+}
+
+// place is where a replica is, or was.
+type place struct {
+	broker protocol.BrokerID
+	part   protocol.Partition
+}
+
+// life counts the replicas that a place has had: one that came back is another one.
+type life struct {
+	number uint64
+	gone   bool
 }
 
 func newHealth(o *Options, begun time.Time) *health {
 	slack := func(d time.Duration) time.Duration { return time.Duration(float64(d) * o.Slack) }
 	return &health{
-		begun: begun, brokers: o.Brokers, down: map[int]bool{}, hygiene: verify.NewHygiene(hygieneBounds(o)), progress: verify.NewProgress(),
+		begun: begun, brokers: o.Brokers, down: map[int]bool{}, placed: map[place]life{}, hygiene: verify.NewHygiene(hygieneBounds(o)), progress: verify.NewProgress(),
 		live: verify.NewLiveness(o.Partitions, verify.LivenessBounds{
 			Settle: slack(settleTime), Window: livelyWindow, Least: 1, Oldest: slack(longestWait),
 		}),
@@ -155,30 +171,50 @@ func (h *health) follow(ctx context.Context, brokers func() []cluster.Broker, de
 
 // states judges one answer.
 func (h *health) states(d *client.TopicDescription, before, after []cluster.Broker) {
+	h.moved(d)
 	for _, p := range d.Partitions {
 		for _, s := range p.States {
 			at := slices.IndexFunc(before, func(b cluster.Broker) bool { return b.ID == int(s.Broker) })
-			if s.Err != nil || at < 0 || before[at].PID == 0 || before[at] != after[at] {
+			if s.Err != nil || at < 0 || before[at].PID == 0 || !slices.Contains(after, before[at]) {
 				continue
 			}
+			number := h.placed[place{s.Broker, p.Partition}].number
 			h.progress.Observe(verify.Observation{
-				Broker: int32(s.Broker), Partition: int32(p.Partition), Life: uint64(before[at].PID),
+				Broker: int32(s.Broker), Partition: int32(p.Partition), Life: number<<pidBits | uint64(before[at].PID),
 				Epoch: uint64(s.Epoch), Applied: s.Applied, Start: int64(s.Start), Next: int64(s.Next),
 			})
 		}
 	}
 }
 
-// levelOf judges the memory of all brokers over the time in which all answer.
+// moved notes which places replicas have left and come to.
+func (h *health) moved(d *client.TopicDescription) {
+	for _, p := range d.Partitions {
+		for _, b := range p.Replicas {
+			at := place{b, p.Partition}
+			if was, known := h.placed[at]; !known || was.gone {
+				h.placed[at] = life{number: was.number + 1}
+			}
+		}
+	}
+	for at, l := range h.placed {
+		l.gone = !slices.Contains(d.Partitions[at.part].Replicas, at.broker)
+		h.placed[at] = l
+	}
+}
+
+// levelOf judges the memory of all brokers over the time in which so many as there were first answer.
 func levelOf(timeline []observe.Sample, brokers int) verify.Findings {
 	var points []verify.Point
 	for _, s := range timeline {
-		sum, all := 0.0, len(s.Brokers) > 0
+		sum, answer := 0.0, 0
 		for _, b := range s.Brokers {
 			sum += float64(b.RSS)
-			all = all && b.Answers
+			if b.Answers {
+				answer++
+			}
 		}
-		if all {
+		if answer == brokers {
 			points = append(points, verify.Point{At: duration(s.At * 1000), Value: sum})
 		}
 	}

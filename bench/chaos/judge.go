@@ -67,6 +67,9 @@ func (r *run) unequal(ctx context.Context) error {
 		return err
 	}
 	for _, p := range d.Partitions {
+		if len(p.Replicas) != r.opts.Brokers {
+			return fmt.Errorf("partition %d has replicas on brokers %v, not %d", p.Partition, p.Replicas, r.opts.Brokers)
+		}
 		end := protocol.Offset(r.load.trail.End(int32(p.Partition)))
 		for _, s := range p.States {
 			if s.Next != end {
@@ -77,7 +80,7 @@ func (r *run) unequal(ctx context.Context) error {
 	return nil
 }
 
-// readBack reads every replica of every broker.
+// readBack reads every replica of every broker. Each record is on as many of them as the topic has replicas.
 func (r *run) readBack(ctx context.Context) error {
 	for _, b := range r.cluster.Brokers() {
 		n, err := r.readReplica(ctx, protocol.BrokerID(b.ID))
@@ -93,7 +96,15 @@ func (r *run) readBack(ctx context.Context) error {
 func (r *run) readReplica(ctx context.Context, b protocol.BrokerID) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	rd, err := r.admin.Reader(ctx, topic, client.StartAt(client.Earliest()), client.FromReplica(b), client.StopAtEnd())
+	d, err := r.describe(ctx)
+	if err != nil {
+		return 0, err
+	}
+	placed := placedOn(d, b)
+	if len(placed) == 0 {
+		return 0, nil // a reader of no partition reads all
+	}
+	rd, err := r.admin.Reader(ctx, topic, client.StartAt(client.Earliest()), client.FromReplica(b), client.ReadPartitions(placed...), client.StopAtEnd())
 	if err != nil {
 		return 0, err
 	}
@@ -113,33 +124,46 @@ func (r *run) readReplica(ctx context.Context, b protocol.BrokerID) (int, error)
 		}
 		reading.Record(int32(m.Partition), uint64(m.Offset), id)
 	}
-	d, err := r.describe(ctx)
-	if err != nil {
+	if d, err = r.describe(ctx); err != nil {
 		return 0, err
 	}
-	start, err := starts(d, b)
+	start, err := starts(d, b, placed)
 	if err != nil {
 		return 0, err
 	}
 	return reading.End(start), nil
 }
 
-// starts returns the first offset of every partition, as one broker's replica says it.
-func starts(d *client.TopicDescription, b protocol.BrokerID) ([]uint64, error) {
-	out := make([]uint64, len(d.Partitions))
-	for i, p := range d.Partitions {
-		at := slices.IndexFunc(p.States, func(s client.ReplicaState) bool { return s.Broker == b && s.Err == nil })
-		if at < 0 {
-			return nil, fmt.Errorf("partition %d: broker %d does not say where its replica begins", p.Partition, b)
+// placedOn returns the partitions that have a replica on a broker.
+func placedOn(d *client.TopicDescription, b protocol.BrokerID) (placed []protocol.Partition) {
+	for _, p := range d.Partitions {
+		if slices.Contains(p.Replicas, b) {
+			placed = append(placed, p.Partition)
 		}
-		out[i] = uint64(p.States[at].Start)
+	}
+	return placed
+}
+
+// starts returns the first offset of each of the partitions, as one broker's replica says it.
+func starts(d *client.TopicDescription, b protocol.BrokerID, placed []protocol.Partition) (map[int32]uint64, error) {
+	out := map[int32]uint64{}
+	for _, part := range placed {
+		states := d.Partitions[part].States
+		at := slices.IndexFunc(states, func(s client.ReplicaState) bool { return s.Broker == b && s.Err == nil })
+		if at < 0 {
+			return nil, fmt.Errorf("partition %d: broker %d does not say where its replica begins", part, b)
+		}
+		out[int32(part)] = uint64(states[at].Start)
 	}
 	return out, nil
 }
 
 // compare stops all brokers in order and compares their files.
 func (r *run) compare(ctx context.Context) error {
-	ids := everyone(r.opts.Brokers)
+	var ids []int
+	for _, b := range r.cluster.Brokers() {
+		ids = append(ids, b.ID)
+	}
 	if err := each(ids, func(id int) error { return r.cluster.Stop(ctx, id) }); err != nil {
 		return err
 	}
@@ -148,7 +172,7 @@ func (r *run) compare(ctx context.Context) error {
 		data = append(data, brokerData(r.cluster.Dir(), id))
 	}
 	var err error
-	if r.res.Compared, err = compareReplicas(data); err != nil {
+	if r.res.Compared, err = compareReplicas(data, r.opts.Brokers); err != nil {
 		return err
 	}
 	for _, d := range r.res.Compared.Differ {

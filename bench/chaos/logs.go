@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/trunkline/trunkline/bench/cluster"
 	"github.com/trunkline/trunkline/bench/verify"
 )
 
@@ -27,6 +29,14 @@ var (
 	digits  = regexp.MustCompile(`\d+`)
 	planned = regexp.MustCompile(`failpoint [a-zA-Z.-]+: `)
 )
+
+// keepLog keeps the log of a broker that is about to be removed.
+func keepLog(c *cluster.Cluster, id int) error {
+	return os.Rename(c.Log(id), filepath.Join(c.Dir(), fmt.Sprintf("left-%d.log", id)))
+}
+
+// leftLogs returns the logs of the brokers that were removed from the cluster in dir.
+func leftLogs(dir string) ([]string, error) { return filepath.Glob(filepath.Join(dir, "left-*.log")) }
 
 // readLogs counts the warnings of all logs, with numbers left out, and has each line judged. A line that names a failpoint is not, with
 // the crash report that it begins, up to the next line of the log.

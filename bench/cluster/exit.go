@@ -27,3 +27,15 @@ func (c *Cluster) Exit(id, pid int) (*os.ProcessState, error) {
 	}
 	return state, nil
 }
+
+// LastExit returns how the last process of a broker that has ended did so, a moment after it is gone. It is known only of processes
+// that this Cluster started.
+func (c *Cluster) LastExit(id int) (*os.ProcessState, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	state := c.exits[c.brokerDir(id)]
+	if state == nil {
+		return nil, fmt.Errorf("how broker %d ended is not known", id)
+	}
+	return state, nil
+}

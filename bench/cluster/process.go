@@ -19,6 +19,9 @@ import (
 	"time"
 )
 
+// ErrEndedAtOnce says that a broker's process was gone before it could be looked at.
+var ErrEndedAtOnce = errors.New("ended at once")
+
 // spawn starts broker id in a session of its own, so that it outlives this process, unless it is tied to it, and does not
 // get the terminal's signals. Its log is appended to broker-N/log.
 func (c *Cluster) spawn(id int) error {
@@ -45,7 +48,7 @@ func (c *Cluster) spawn(id int) error {
 
 	_, start, err := procState(cmd.Process.Pid)
 	if err != nil {
-		return fmt.Errorf("broker %d ended at once: see %s", id, log.Name())
+		return fmt.Errorf("broker %d %w: see %s", id, ErrEndedAtOnce, log.Name())
 	}
 	return c.started(id, cmd.Process.Pid, start)
 }

@@ -13,6 +13,7 @@
 //
 //	a broker is down           its port refuses: nothing is read, its samples say so
 //	it is paused, or hangs     one request waits for patience, then it counts as silent until the next one is answered
+//	it joins or leaves         Config.Brokers says so: it is polled from then on, or no more
 //	it comes back              the next poll notices the new process and counts "broker_starts"
 //	a metric is not there      its counter is not in the totals: brokers show a metric with a label from its first event on
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,11 +52,20 @@ trunkline_session_errors_total{code="unavailable"} 1
 `, started, rss, losses, notLeader)
 }
 
+// only returns brokers that never change.
+func only(admin ...string) func() map[int]string {
+	all := map[int]string{}
+	for i, addr := range admin {
+		all[i+1] = addr
+	}
+	return func() map[int]string { return all }
+}
+
 // still is an Observer that polls only when it is told to.
 func still(f *fake, acked, delivered *int64) *Observer {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	o := Start(ctx, Config{Admin: []string{f.addr()}, Acked: func() int64 { return *acked }, Delivered: func() int64 { return *delivered }})
+	o := Start(ctx, Config{Brokers: only(f.addr()), Acked: func() int64 { return *acked }, Delivered: func() int64 { return *delivered }})
 	o.wg.Wait()
 	o.line.samples, o.line.open = nil, Sample{}
 	return o
@@ -67,7 +77,7 @@ func TestTotalsGoOnOverRestarts(t *testing.T) {
 	defer o.Close()
 	poll := func(text string) {
 		f.text.Store(text)
-		o.poll(t.Context(), 0)
+		o.poll(t.Context(), 1, f.addr())
 	}
 	poll(says(1, 5, 10, 100))
 	before := o.Totals()
@@ -97,7 +107,7 @@ func TestTimeline(t *testing.T) {
 	defer o.Close()
 	o.sample()
 	f.text.Store(says(1, 0, 0, 1000))
-	o.poll(t.Context(), 0)
+	o.poll(t.Context(), 1, f.addr())
 	acked, delivered = 150, 290
 	o.sample()
 	o.brokers[0].at = time.Now().Add(-time.Minute)
@@ -143,7 +153,7 @@ func TestBrokerThatHangsHoldsNobodyUp(t *testing.T) {
 	gone.Close()
 	good.text.Store(says(1, 3, 0, 1000))
 	o := Start(t.Context(), Config{
-		Admin: []string{stopped.addr(), good.addr(), gone.addr()}, Acked: func() int64 { return 1 }, Delivered: func() int64 { return 1 },
+		Brokers: only(stopped.addr(), good.addr(), gone.addr()), Acked: func() int64 { return 1 }, Delivered: func() int64 { return 1 },
 	})
 	require.Eventually(t, func() bool { return len(o.Report(o.begun, nil).Timeline) >= 3 }, 10*time.Second, 10*time.Millisecond)
 	begun := time.Now()
@@ -173,4 +183,28 @@ trunkline_partition_commit_seconds_count{topic="b"} 4
 	f.Close()
 	_, err = Scrape(t.Context(), f.addr(), "x")
 	require.Error(t, err)
+}
+
+// TestBrokersComeAndGo: a broker that joined is watched, and one that left holds nothing any more, but has counted.
+func TestBrokersComeAndGo(t *testing.T) {
+	first, second := newFake(t), newFake(t)
+	first.text.Store(says(1, 3, 0, 1000))
+	second.text.Store(says(2, 4, 0, 500))
+	var there atomic.Value
+	there.Store(map[int]string{1: first.addr()})
+	none := func() int64 { return 0 }
+	o := Start(t.Context(), Config{Brokers: func() map[int]string { return there.Load().(map[int]string) }, Acked: none, Delivered: none})
+	defer o.Close()
+	vitals := func(want ...Vitals) {
+		require.Eventually(t, func() bool { return slices.Equal(want, o.Vitals()) }, 10*time.Second, 10*time.Millisecond, "%v", want)
+	}
+	vitals(Vitals{1000, 17, 99})
+	there.Store(map[int]string{1: first.addr(), 2: second.addr()})
+	vitals(Vitals{1000, 17, 99}, Vitals{500, 17, 99})
+	there.Store(map[int]string{2: second.addr()})
+	vitals(Vitals{}, Vitals{500, 17, 99})
+	o.Close()
+	r := o.Report(o.begun, nil)
+	require.EqualValues(t, 7, r.Totals["leader_losses"])
+	require.Equal(t, Footprint{1, Vitals{1000, 17, 99}, Vitals{1000, 17, 99}, Vitals{1000, 17, 99}}, r.Footprint[0])
 }

@@ -20,7 +20,9 @@ const (
 
 // Config says what to watch.
 type Config struct {
-	Admin     []string     // the admin address of each broker, in the order of their IDs from 1 on
+	// Brokers returns the admin address of each broker by its ID, which begin at 1. It is asked at each Interval, for brokers join and
+	// leave; one that left does not come back. It must not block.
+	Brokers   func() map[int]string
 	Acked     func() int64 // messages acknowledged so far; it must not block
 	Delivered func() int64 // messages delivered so far, over all subscriptions; it must not block
 }
@@ -34,14 +36,15 @@ type Observer struct {
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex
-	brokers []watched // by ID-1; guarded by mu like all below
+	brokers []watched // by ID-1, also those that left; guarded by mu like all below
 	totals  map[string]int64
 	line    timeline
 }
 
 // watched is what is known of one broker.
 type watched struct {
-	last  reading // newest answer; zero: none yet
+	stop  context.CancelFunc // ends its polls; nil: it is no broker of the cluster
+	last  reading            // newest answer; zero: none yet, or it left
 	at    time.Time
 	print Footprint
 }
@@ -50,17 +53,42 @@ type watched struct {
 func Start(ctx context.Context, cfg Config) *Observer {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &Observer{
-		cfg: cfg, begun: time.Now(), cancel: cancel, brokers: make([]watched, len(cfg.Admin)), totals: map[string]int64{},
+		cfg: cfg, begun: time.Now(), cancel: cancel, totals: map[string]int64{},
 		// No proxy, one connection a broker, which is kept.
 		client: &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1, MaxIdleConnsPerHost: 1}, Timeout: patience},
 		line:   timeline{every: Interval, stride: 1},
 	}
-	for i := range cfg.Admin {
-		o.brokers[i].print.Broker = i + 1
-		o.wg.Go(func() { repeat(ctx, func() { o.poll(ctx, i) }) })
-	}
-	o.wg.Go(func() { repeat(ctx, o.sample) })
+	o.follow(ctx)
+	o.wg.Go(func() {
+		repeat(ctx, func() {
+			o.follow(ctx)
+			o.sample()
+		})
+	})
 	return o
+}
+
+// follow begins to poll the brokers that came, and no longer polls those that left.
+func (o *Observer) follow(ctx context.Context) {
+	now := o.cfg.Brokers()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, admin := range now {
+		for len(o.brokers) < id {
+			o.brokers = append(o.brokers, watched{print: Footprint{Broker: len(o.brokers) + 1}})
+		}
+		if b := &o.brokers[id-1]; b.stop == nil {
+			polling, stop := context.WithCancel(ctx)
+			b.stop = stop
+			o.wg.Go(func() { repeat(polling, func() { o.poll(polling, id, admin) }) })
+		}
+	}
+	for i := range o.brokers {
+		if b := &o.brokers[i]; b.stop != nil && now[i+1] == "" {
+			b.stop()
+			b.stop, b.last, b.at = nil, reading{}, time.Time{}
+		}
+	}
 }
 
 // repeat calls f at once and at each Interval until ctx ends. A call that takes longer skips those that it missed.
@@ -77,14 +105,17 @@ func repeat(ctx context.Context, f func()) {
 	}
 }
 
-func (o *Observer) poll(ctx context.Context, i int) {
-	now, err := read(ctx, o.client, o.cfg.Admin[i])
+func (o *Observer) poll(ctx context.Context, id int, admin string) {
+	now, err := read(ctx, o.client, admin)
 	if err != nil {
 		return // down, paused or starting: the samples show it
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	b := &o.brokers[i]
+	b := &o.brokers[id-1]
+	if b.stop == nil {
+		return // it left while it was asked
+	}
 	if b.at.IsZero() || now.started != b.last.started {
 		b.last.counts = nil
 		o.totals["broker_starts"]++
@@ -131,7 +162,7 @@ func Since(later, earlier map[string]int64) map[string]int64 {
 	return out
 }
 
-// Vitals returns the vital signs that each broker said last, by ID-1; zero for one that never did.
+// Vitals returns the vital signs that each broker said last, by ID-1; zero for one that never did, or that left.
 func (o *Observer) Vitals() []Vitals {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -42,6 +42,8 @@ var Counters = []Counter{
 	{"gaps", "trunkline_feed_gaps_total", "", "deliveries that began after removed records"},
 	{"own_pauses", "trunkline_liveness_own_pauses_total", "", "times that a broker noticed that it had not run"},
 	{"clients_silent", "trunkline_session_heartbeats_lost_total", "", "connections ended because their client was silent"},
+	{"planned", "trunkline_planner_actions_total", "action", "changes of placement asked for, by kind"},
+	{"moves", "trunkline_mover_steps_total", "step", "steps of moves of replicas, by step"},
 	{"session_panics", "trunkline_session_panics_total", "", "defects that ended a connection"},
 }
 

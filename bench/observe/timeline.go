@@ -25,14 +25,14 @@ type Sample struct {
 	At        float64 `json:"at_s"`      // seconds since an origin
 	Acked     int64   `json:"acked"`     // messages in this time
 	Delivered int64   `json:"delivered"` // messages in this time, over all subscriptions
-	Brokers   []State `json:"brokers"`   // by ID-1
+	Brokers   []State `json:"brokers"`   // by ID-1; those with the highest IDs may not have joined yet
 
 	acked, delivered int64 // since the beginning
 }
 
 // State is how a broker was at the end of a sample.
 type State struct {
-	Answers bool  `json:"answers"` // false: down, paused or overloaded; the rest is 0
+	Answers bool  `json:"answers"` // false: down, paused, overloaded, or it left; the rest is 0
 	RSS     int64 `json:"rss"`     // bytes, the greatest of the time
 	Leads   int   `json:"leads"`   // partitions
 }

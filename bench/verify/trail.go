@@ -93,18 +93,18 @@ func (r *Reading) Record(partition int32, offset uint64, id ID) {
 	}
 }
 
-// End says that the replica held no more, and by partition what its start is after that. It may have moved while the replica
-// was read, so that offsets below it may be missing. It returns how many records there were.
-func (r *Reading) End(start []uint64) int {
+// End says that the replica held no more, and what its start is after that, of each partition that it should hold. The start may have
+// moved while the replica was read, so that offsets below it may be missing. It returns how many records there were.
+func (r *Reading) End(start map[int32]uint64) int {
 	t := r.trail
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p, limit := range start {
-		next, begun := r.next[int32(p)]
+		next, begun := r.next[p]
 		if !begun {
 			next = limit
 		}
-		if h := r.holes[int32(p)]; h.to > limit {
+		if h := r.holes[p]; h.to > limit {
 			t.report.note(&t.report.Gaps, "%s partition %d: offsets %d to %d are not there, and it begins at %d", r.name, p, h.from, h.to-1, limit)
 		}
 		if end := uint64(len(t.places[p])); next < end {

@@ -22,11 +22,21 @@ func TestReplicaThatHoldsWhatWasDelivered(t *testing.T) {
 	for i := uint64(2); i < 5; i++ {
 		r.Record(0, i, ID{1, i})
 	}
-	require.Equal(t, 3, r.End([]uint64{2, 0})) // retention has removed two
+	require.Equal(t, 3, r.End(map[int32]uint64{0: 2, 1: 0})) // retention has removed two
 	report := trail.Report()
 	require.True(t, report.OK(), "%+v", report)
 	require.Equal(t, uint64(5), trail.End(0))
 	require.Zero(t, trail.End(1))
+}
+
+func TestOnlyPartitionsOfTheReplicaAreMissed(t *testing.T) {
+	trail := trailOf()
+	trail.Delivered(1, 0, ID{2, 0})
+	r := trail.Replica("a")
+	r.Record(1, 0, ID{2, 0})
+	require.Equal(t, 1, r.End(map[int32]uint64{1: 0}))
+	report := trail.Report()
+	require.True(t, report.OK(), "%+v", report)
 }
 
 func TestReplicaThatDiffers(t *testing.T) {
@@ -47,7 +57,7 @@ func TestReplicaThatDiffers(t *testing.T) {
 			for i, seq := range c.records {
 				r.Record(0, c.from+uint64(i), ID{1, seq})
 			}
-			r.End([]uint64{0, 0})
+			r.End(map[int32]uint64{0: 0, 1: 0})
 			got := trail.Report()
 			require.NotEmpty(t, got.Examples)
 			got.Examples = nil
@@ -69,7 +79,7 @@ func TestReplicaWithAHole(t *testing.T) {
 	for _, i := range []uint64{0, 1, 3, 4} {
 		r.Record(0, i, ID{1, i})
 	}
-	r.End([]uint64{0, 0})
+	r.End(map[int32]uint64{0: 0, 1: 0})
 	require.Equal(t, 1, trail.Report().Gaps)
 }
 
@@ -80,7 +90,7 @@ func TestRetentionThatMovesWhileAReplicaIsRead(t *testing.T) {
 		for _, i := range []uint64{0, 3, 4} {
 			r.Record(0, i, ID{1, i})
 		}
-		r.End([]uint64{start, 0})
+		r.End(map[int32]uint64{0: start, 1: 0})
 		require.Equal(t, gaps, trail.Report().Gaps)
 	}
 }
