@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"sync"
 	"time"
@@ -23,7 +22,7 @@ import (
 // answered and delivered, judges, and removes the topic.
 type clients struct {
 	harmless
-	name       string
+	tally
 	command    []string // starts a client process
 	partitions int
 	retention  uint64 // bytes of a partition; 0: everything
@@ -36,14 +35,10 @@ type clients struct {
 	ledger   *verify.Ledger // lane p is of partition p; one subscription
 	stop     context.CancelFunc
 	acts     sync.WaitGroup // what goes on between Inject and Recover
-
-	mu     sync.Mutex
-	counts map[string]int64 // guarded by mu
-	broken []string         // guarded by mu; at most maxTrouble
 }
 
 func newClients(name string, partitions int) clients {
-	return clients{name: name, partitions: partitions, counts: map[string]int64{}}
+	return clients{tally: newTally(name), partitions: partitions}
 }
 
 func (c *clients) Name() string { return c.name }
@@ -56,52 +51,6 @@ func (c *clients) Available() error {
 	}
 	c.command = []string{self, "chaos-client"}
 	return nil
-}
-
-// Counts says what happened, over all injections.
-func (c *clients) Counts() map[string]int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := map[string]int64{}
-	for name, n := range c.counts {
-		out[c.name+"_"+name] = n
-	}
-	return out
-}
-
-// Violations says which promises were broken.
-func (c *clients) Violations() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append([]string(nil), c.broken...)
-}
-
-func (c *clients) count(name string, n int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.counts[name] += n
-}
-
-// most keeps the greatest of what it is given.
-func (c *clients) most(name string, n int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.counts[name] = max(c.counts[name], n)
-}
-
-func (c *clients) counted() map[string]int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return maps.Clone(c.counts)
-}
-
-func (c *clients) violation(format string, args ...any) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.counts["broken"]++
-	if len(c.broken) < maxTrouble {
-		c.broken = append(c.broken, c.name+": "+fmt.Sprintf(format, args...))
-	}
 }
 
 // ended notes the end of a client, which must be asked for or a SIGKILL.

@@ -48,6 +48,21 @@
 // lost is what was written to the device and not flushed: an image has no write cache of its own. A broker that forgot to sync
 // is found, a file system that forgot to flush is not.
 //
+// # Brokers that join and leave
+//
+// Some faults are no harm but what an operator does (operation): the cluster changes while the load goes on, and no broker is a
+// victim, so that all must go on all the while.
+//
+//	grow-shrink  join -> even -> decommission -> retired -> its process ends by itself -> removed -> even
+//	replace      SIGKILL, wiped -> refused -> another one joins -> the lost one leaves -> retired -> refused for ever -> removed -> even
+//	roll         each: drained -> leads nothing -> SIGTERM -> start -> caught up -> active
+//	transfers    each second: the next one is made active, the one before is drained
+//
+// Even means that no replica moves and brokers have the same number of them, but for one. What takes longer than its bound is a
+// violation: moveLimit for one replica, changeLimit for a join or a leave, drainLimit, exitLimit. A replica that is new in the metadata
+// must hold what its partition held arrivalLag before (arrivals); one that comes back to a broker is another replica, and may begin
+// lower (health). Which brokers there are is asked of the cluster wherever it matters; brokers that left are there by their logs.
+//
 // # Faults of clients
 //
 // Clients that are killed are processes (package worker) with a topic of their own, beside the load; what they say they did and

@@ -15,7 +15,7 @@ import (
 	"github.com/trunkline/trunkline/bench/cluster"
 )
 
-// refuseLimit is how long a broker may take to see that its Raft log is damaged.
+// refuseLimit is how long a broker may take to see that it must not start.
 const refuseLimit = 20 * time.Second
 
 // journalFlip changes one byte in the middle of a broker's Raft log while the broker is down, starts it, and demands that it
@@ -128,7 +128,7 @@ func refusedStart(ctx context.Context, c *cluster.Cluster, id int) (string, erro
 	if err != nil {
 		return "", err
 	}
-	if err := c.Spawn(id); err != nil {
+	if err := c.Spawn(id); err != nil && !errors.Is(err, cluster.ErrEndedAtOnce) {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, refuseLimit)
@@ -142,7 +142,7 @@ func refusedStart(ctx context.Context, c *cluster.Cluster, id int) (string, erro
 			break
 		}
 		if sleep(ctx, 10*time.Millisecond) != nil {
-			return "", fmt.Errorf("broker %d runs with a damaged Raft log", id)
+			return "", fmt.Errorf("broker %d runs after %v, and should have refused to start: see %s", id, refuseLimit, c.Log(id))
 		}
 	}
 	text, err := os.ReadFile(c.Log(id))

@@ -3,9 +3,10 @@ package chaos
 import "time"
 
 // leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more, starvedLimit one that goes on slower and
-// slower.
+// slower, gracefulLimit one that hands over.
 var (
-	starvedLimit = Limit{P99: 1500 * time.Millisecond, Max: 3 * time.Second}
+	gracefulLimit = Limit{P99: 200 * time.Millisecond, Max: 500 * time.Millisecond}
+	starvedLimit  = Limit{P99: 1500 * time.Millisecond, Max: 3 * time.Second}
 
 	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
 	silentLimit = Limit{P99: time.Second, Max: 1500 * time.Millisecond}
@@ -176,6 +177,31 @@ var Rows = []Row{
 	{
 		Name: "oom", Matrix: "37", Fault: "oom", Target: Leader, Limit: starvedLimit, Must: []Evidence{some("oom_kills")},
 		Doc: "the kernel kills the leader of a partition for want of memory",
+	},
+	{
+		Name: "roll", Matrix: "4", Fault: "roll", Target: Nobody, Steady: true, Limit: gracefulLimit,
+		Must: []Evidence{{"roll_restarts", 3, -1}, never("roll_broken"), never("takeovers")},
+		Doc:  "all brokers are restarted in order, one after the other: drained, SIGTERM, start, caught up, active",
+	},
+	{
+		Name: "grow-shrink", Matrix: "27", Fault: "grow-shrink", Target: Nobody, Steady: true, Limit: gracefulLimit,
+		Must: []Evidence{some("grow_shrink_joined"), some("grow_shrink_left"), {"grow_shrink_moves", 4, -1}, {"moves_finish", 4, -1}, {"planned_begin", 4, -1}, {"grow_shrink_newcomers", 4, -1}, never("grow_shrink_broken")},
+		Doc:  "a broker joins and gets its share of the replicas, then one is decommissioned, a founder or one that joined",
+	},
+	{
+		Name: "grow-shrink-kill", Matrix: "27", Fault: "grow-shrink-kill", Target: Nobody, Steady: true, Limit: starvedLimit,
+		Must: []Evidence{some("grow_shrink_kill_joined"), some("grow_shrink_kill_left"), {"grow_shrink_kill_moves", 4, -1}, {"moves_finish", 4, -1}, {"planned_begin", 4, -1}, some("grow_shrink_kill_kills"), never("grow_shrink_kill_broken")},
+		Doc:  "the same, and meanwhile the leader of a partition is killed every few seconds",
+	},
+	{
+		Name: "replace", Matrix: "25", Fault: "replace", Target: Nobody, Steady: true, Limit: leaderLimit,
+		Must: []Evidence{some("replace_wiped"), {"replace_refused", 2, -1}, some("replace_replaced"), {"replace_newcomers", 4, -1}, never("replace_broken")},
+		Doc:  "the disk of a broker is lost: it is refused under its ID, another one joins and takes its place",
+	},
+	{
+		Name: "transfers", Matrix: "28", Fault: "transfers", Target: Nobody, Steady: true, Pace: calmPace, Hold: Span{12 * time.Second, 14 * time.Second},
+		Must: []Evidence{{"transfers_rounds", 8, -1}, {"transfers_leaders_moved", 20, -1}, never("transfers_broken"), never("takeovers_death")},
+		Doc:  "every second another broker leads everything: the others are drained",
 	},
 	{
 		Name: "group-storm", Matrix: "32", Fault: "group", Target: Nobody, Steady: true, Hold: Span{20 * time.Second, 30 * time.Second},

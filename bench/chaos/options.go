@@ -136,6 +136,11 @@ func (o *Options) flipsSegments() bool {
 	return slices.ContainsFunc(o.Rows, func(name string) bool { return rowOf(name).Fault == "segmentflip" })
 }
 
+// changesMembers reports whether brokers join and leave.
+func (o *Options) changesMembers() bool {
+	return slices.ContainsFunc(o.Rows, func(name string) bool { return changesMembers(rowOf(name).Fault) })
+}
+
 // brokerConfig makes everything happen often: segments are small, the Raft log is compacted and records are removed every few
 // seconds, so that faults meet all of it.
 func (o *Options) brokerConfig() map[string]string {
@@ -147,6 +152,9 @@ func (o *Options) brokerConfig() map[string]string {
 	}
 	if o.flipsSegments() {
 		conf["topics.scrub_every"], conf["topics.scrub_rate"] = scrubEvery, scrubRate
+	}
+	if o.changesMembers() {
+		conf["moves.calm_after"] = "1s"
 	}
 	for key, value := range o.Config {
 		conf[key] = value

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -38,6 +39,11 @@ type Row struct {
 
 // Span is a range of times, low <= t < high.
 type Span struct{ Low, High time.Duration }
+
+// draw returns a time of the span.
+func (s Span) draw(random *rand.Rand) time.Duration {
+	return (s.Low + time.Duration(random.Int64N(int64(s.High-s.Low)))).Round(time.Millisecond)
+}
 
 // Limit bounds the publish pauses of a row's faults; 0 is no bound. P50 and P99 count from 20 and 100 faults on.
 type Limit struct{ P50, P99, Max time.Duration }
@@ -78,17 +84,22 @@ var makers = func() map[string]maker {
 		"diskfloor": func(_ *Options, g gear) Fault {
 			return &diskFull{rack: g.rack, name: "diskfloor", leave: diskReserve / 5}
 		},
-		"diskfreeze":  func(_ *Options, g gear) Fault { return &diskFreeze{rack: g.rack} },
-		"journalflip": func(*Options, gear) Fault { return &journalFlip{} },
-		"segmentflip": func(*Options, gear) Fault { return &segmentFlip{} },
-		"throttle":    func(*Options, gear) Fault { return newThrottle() },
-		"oom":         func(*Options, gear) Fault { return newOOM() },
-		"churn":       func(o *Options, _ gear) Fault { return newChurning(o.Seed) },
-		"group":       func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
-		"never-read":  func(*Options, gear) Fault { return newNeverRead() },
-		"overload":    func(*Options, gear) Fault { return newOverload() },
-		"handshakes":  func(o *Options, _ gear) Fault { return newHandshakes(o.Seed) },
-		"named":       func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
+		"diskfreeze":       func(_ *Options, g gear) Fault { return &diskFreeze{rack: g.rack} },
+		"journalflip":      func(*Options, gear) Fault { return &journalFlip{} },
+		"segmentflip":      func(*Options, gear) Fault { return &segmentFlip{} },
+		"throttle":         func(*Options, gear) Fault { return newThrottle() },
+		"oom":              func(*Options, gear) Fault { return newOOM() },
+		"churn":            func(o *Options, _ gear) Fault { return newChurning(o.Seed) },
+		"group":            func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
+		"never-read":       func(*Options, gear) Fault { return newNeverRead() },
+		"overload":         func(*Options, gear) Fault { return newOverload() },
+		"handshakes":       func(o *Options, _ gear) Fault { return newHandshakes(o.Seed) },
+		"grow-shrink":      func(o *Options, _ gear) Fault { return newGrowShrink("grow_shrink", o.Seed, false) },
+		"grow-shrink-kill": func(o *Options, _ gear) Fault { return newGrowShrink("grow_shrink_kill", o.Seed, true) },
+		"replace":          func(o *Options, _ gear) Fault { return newReplacing(o.Seed) },
+		"roll":             func(o *Options, _ gear) Fault { return newRolling(o.Seed) },
+		"transfers":        func(*Options, gear) Fault { return newTransfers() },
+		"named":            func(o *Options, _ gear) Fault { return newNamed(o.Seed) },
 		"partkill": func(o *Options, g gear) Fault {
 			return &partKill{network: g.network, power: &powerCut{rack: g.rack}, partitions: o.Partitions}
 		},

@@ -40,7 +40,7 @@ func Plan(rows []string, count, brokers, partitions int, pairs bool, seed uint64
 		if s == (Span{}) {
 			s = usual
 		}
-		return (s.Low + time.Duration(random.Int64N(int64(s.High-s.Low)))).Round(time.Millisecond)
+		return s.draw(random)
 	}
 	var events []Event
 	for i := range count {

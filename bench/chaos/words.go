@@ -19,7 +19,7 @@ func expand(rows []string) (names []string, pairs bool) {
 		return rowNames(), false
 	case slices.Equal(rows, []string{"everything"}):
 		for i := range Rows {
-			if r := &Rows[i]; !r.Rush && r.Pace == 0 && !inNetwork(r.Fault) {
+			if r := &Rows[i]; !r.Rush && r.Pace == 0 && !inNetwork(r.Fault) && !changesMembers(r.Fault) {
 				names = append(names, r.Name)
 			}
 		}
@@ -28,10 +28,16 @@ func expand(rows []string) (names []string, pairs bool) {
 	return rows, false
 }
 
-// conflict returns an error if rows cannot run beside each other: proxies listen where hosts in namespaces of their own do not reach.
+// conflict returns an error if rows cannot run beside each other: proxies listen where hosts in namespaces of their own do not reach,
+// and what is prepared for the brokers that there are at first is not there for those that join.
 func conflict(rows []string) error {
-	var proxied, networked []string
+	var proxied, networked, joined, fixed []string
 	for _, name := range rows {
+		if changesMembers(rowOf(name).Fault) {
+			joined = append(joined, name)
+		} else {
+			fixed = append(fixed, name)
+		}
 		switch fault := rowOf(name).Fault; {
 		case inNetwork(fault):
 			networked = append(networked, name)
@@ -39,11 +45,21 @@ func conflict(rows []string) error {
 			proxied = append(proxied, name)
 		}
 	}
+	if len(joined) > 0 && len(fixed) > 0 {
+		return fmt.Errorf("rows %s change which brokers there are and rows %s name them before: they cannot run beside each other, use --each",
+			strings.Join(joined, ", "), strings.Join(fixed, ", "))
+	}
 	if len(proxied) == 0 || len(networked) == 0 {
 		return nil
 	}
 	return fmt.Errorf("rows %s need network namespaces and rows %s need proxies: they cannot run beside each other, use --each",
 		strings.Join(networked, ", "), strings.Join(proxied, ", "))
+}
+
+// changesMembers reports whether a fault lets brokers join and leave.
+func changesMembers(fault string) bool {
+	_, ok := makers[fault](&Options{}, gear{}).(interface{ changesMembers() })
+	return ok
 }
 
 // isFronted reports whether a fault is made by proxies.

@@ -1,0 +1,158 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/trunkline/trunkline/bench/cluster"
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// betweenKills is the time from the recovery of a killed leader to the next kill, and downFor how long it is away.
+var (
+	betweenKills = Span{time.Second, 3 * time.Second}
+	downFor      = Span{0, 800 * time.Millisecond}
+)
+
+// growShrink lets a broker join, waits until it has its share of the replicas, and decommissions one, a founder or one that joined.
+//
+//	join -> even -> [hold] -> decommission -> retired -> process ends by itself, and says why -> directory removed -> even
+//	|------------- kills of leaders, if asked for -------------------|
+//
+// Counts, each behind its name: joined, left, founders_left, kills, join_ms and leave_ms (the longest), and those of operation.
+type growShrink struct {
+	operation
+	kills bool
+	first int // brokers with which the cluster began
+}
+
+func newGrowShrink(name string, seed uint64, kills bool) *growShrink {
+	return &growShrink{operation: newOperation(name, seed), kills: kills}
+}
+
+func (*growShrink) changesMembers() {}
+
+func (g *growShrink) Setup(_ context.Context, _ string, n int) error {
+	g.first = n
+	return nil
+}
+
+func (g *growShrink) Inject(ctx context.Context, c *cluster.Cluster, _ []int) error {
+	return g.begin(ctx, c, func(ctx context.Context) error {
+		still, killed := func() {}, make(chan error, 1)
+		if g.kills {
+			var killing context.Context
+			killing, still = context.WithCancel(ctx)
+			defer still()
+			random := rand.New(rand.NewPCG(g.random.Uint64(), 1))
+			go func() { killed <- g.killLeaders(ctx, killing, random) }()
+		} else {
+			killed <- nil
+		}
+		id, err := g.change(ctx)
+		still()
+		if err = errors.Join(err, <-killed); err != nil {
+			return err
+		}
+		return g.leave(ctx, id)
+	})
+}
+
+// change lets one broker join and retires one, whose ID it returns.
+func (g *growShrink) change(ctx context.Context) (int, error) {
+	begun := time.Now()
+	if err := g.join(ctx); err != nil {
+		return 0, err
+	}
+	if err := g.even(ctx); err != nil {
+		return 0, err
+	}
+	g.most("join_ms", time.Since(begun).Milliseconds())
+	id := g.any()
+	begun = time.Now()
+	if err := g.restate(ctx, id, protocol.BrokerLeaving); err != nil {
+		return 0, err
+	}
+	err := g.retired(ctx, id)
+	g.most("leave_ms", time.Since(begun).Milliseconds())
+	return id, err
+}
+
+// farewell is what a broker says that was retired, while it ran or when it started.
+var farewell = regexp.MustCompile(`was decommissioned|was retired`)
+
+// leave waits until the process of a retired broker has ended by itself, removes it and waits until all is even.
+func (g *growShrink) leave(ctx context.Context, id int) error {
+	err := g.within(ctx, exitLimit, func(context.Context) error {
+		if b, err := g.cluster.Broker(id); err != nil || b.PID != 0 {
+			return errors.Join(err, fmt.Errorf("broker %d (pid %d) was retired and runs", id, b.PID))
+		}
+		state, err := g.cluster.LastExit(id)
+		if err == nil && (!state.Exited() || state.ExitCode() == 0) {
+			err = fmt.Errorf("broker %d ended with %v, not by itself with a code", id, state)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(g.cluster.Log(id))
+	if err != nil {
+		return err
+	}
+	if !farewell.Match(text) {
+		g.violation("broker %d was retired and ended, and its log does not say why: %s", id, g.cluster.Log(id))
+	}
+	if err := g.removed(id); err != nil {
+		return err
+	}
+	g.count("left", 1)
+	if id <= g.first {
+		g.count("founders_left", 1)
+	}
+	return g.even(ctx)
+}
+
+// killLeaders kills the leader of a partition again and again, each time when the one before has caught up, until killing ends. The
+// brokers run then.
+func (g *growShrink) killLeaders(ctx, killing context.Context, random *rand.Rand) error {
+	for sleep(killing, betweenKills.draw(random)) == nil {
+		d, err := g.admin.Admin().DescribeTopic(ctx, topic)
+		if err != nil {
+			return err
+		}
+		id := int(d.Partitions[random.IntN(len(d.Partitions))].Leader)
+		if id == 0 {
+			continue
+		}
+		if err := g.killOne(ctx, id, downFor.draw(random)); err != nil {
+			if b, serr := g.status(ctx, id); b != nil || serr != nil { // else it was retired meanwhile
+				return errors.Join(err, serr)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// killOne kills a broker, starts it after some time and waits until it has caught up.
+func (g *growShrink) killOne(ctx context.Context, id int, down time.Duration) error {
+	if err := g.cluster.Kill(ctx, id); err != nil {
+		return err
+	}
+	g.count("kills", 1)
+	if err := sleep(ctx, down); err != nil {
+		return err
+	}
+	if err := g.cluster.Spawn(id); err != nil {
+		return err
+	}
+	if err := g.cluster.WaitReady(ctx, id); err != nil {
+		return err
+	}
+	return g.caughtUp(ctx)
+}
