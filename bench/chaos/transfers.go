@@ -37,7 +37,7 @@ func (t *transfers) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) er
 	if err != nil {
 		return err
 	}
-	if err := t.learnCalm(ctx); err != nil {
+	if err := t.learnCalm(ctx, baseline); err != nil {
 		return err
 	}
 	t.since = time.Now()
@@ -97,7 +97,7 @@ func (t *transfers) restate(ctx context.Context, id int, state protocol.BrokerSt
 
 // Prove judges what the traffic was like.
 func (t *transfers) Prove(context.Context, *cluster.Cluster, []int) error {
-	acks, deliveries := t.clock.tails(t.since, time.Now())
+	acks, deliveries := t.clock.tails(window{t.since, time.Now()})
 	t.most("ack_p99_us", acks.P99.Microseconds())
 	t.most("p99_us", deliveries.P99.Microseconds())
 	t.most("max_ms", acks.Max.Milliseconds())
