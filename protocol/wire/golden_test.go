@@ -50,3 +50,15 @@ func TestGoldenDeliver(t *testing.T) {
 	_, _, err = ParseDeliverHeader(make([]byte, protocol.DeliverHeaderSize-1))
 	require.ErrorIs(t, err, protocol.ErrInvalidRequest)
 }
+
+// TestClusterStatusOfBefore reads what a broker says that knows the first ten fields only.
+func TestClusterStatusOfBefore(t *testing.T) {
+	var got ClusterStatus
+	old := []byte{0x9a, 7, 0xa1, 'c', 0xa1, 'v', 9, 10, 2, 3, 1, 0xc3, 0x90}
+	require.NoError(t, decode("ClusterStatus", old, got.decode))
+	require.Equal(t, ClusterStatus{
+		Broker: 7, Cluster: "c", Version: "v", UptimeMillis: 9, MetadataVersion: 10, MetadataLeader: 2, Replicas: 3, Leading: 1, Draining: true,
+		Peers: got.Peers,
+	}, got)
+	require.Empty(t, got.Peers)
+}

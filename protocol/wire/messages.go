@@ -221,6 +221,7 @@ type Request struct {
 	Subscriptions  *SubscriptionsRequest
 	SetBrokerState *SetBrokerState
 	ListMoves      *ListMoves
+	ClusterPlan    *ClusterPlanRequest
 }
 
 // InitProducer opens a named producer: it fences the one that had the name before.
@@ -291,6 +292,7 @@ type Response struct {
 	Subscriptions  *Subscriptions
 	SetBrokerState *SetBrokerStateOK
 	ListMoves      *Moves
+	ClusterPlan    *ClusterPlan
 }
 
 // InitProducerOK names the producer for produce streams.
@@ -329,20 +331,6 @@ type PeerView struct {
 	SinceMillis  uint64 // how long it has been in that state
 	SilentMillis uint64 // since it was last heard
 	StalledDisk  bool   // it said that its journal hangs
-}
-
-// ClusterStatus answers ClusterStatusRequest.
-type ClusterStatus struct {
-	Broker          protocol.BrokerID
-	Cluster         string
-	Version         string
-	UptimeMillis    uint64
-	MetadataVersion uint64
-	MetadataLeader  protocol.BrokerID
-	Replicas        uint32 // hosted here
-	Leading         uint32 // of them led here
-	Draining        bool
-	Peers           []PeerView
 }
 
 // SubscriptionState is the cursor of one subscription on one partition.

@@ -89,38 +89,6 @@ func (m *PeerView) decode(d *mpack.Decoder) {
 	f.End()
 }
 
-func (m *ClusterStatus) encode(e *mpack.Encoder) {
-	e.Array(10)
-	e.Uint(uint64(m.Broker))
-	e.String(m.Cluster)
-	e.String(m.Version)
-	e.Uint(m.UptimeMillis)
-	e.Uint(m.MetadataVersion)
-	e.Uint(uint64(m.MetadataLeader))
-	e.Uint(uint64(m.Replicas))
-	e.Uint(uint64(m.Leading))
-	e.Bool(m.Draining)
-	e.Array(len(m.Peers))
-	for i := range m.Peers {
-		m.Peers[i].encode(e)
-	}
-}
-
-func (m *ClusterStatus) decode(d *mpack.Decoder) {
-	f := d.Fields()
-	m.Broker = protocol.BrokerID(f.Uint64())
-	m.Cluster = f.String()
-	m.Version = f.String()
-	m.UptimeMillis = f.Uint64()
-	m.MetadataVersion = f.Uint64()
-	m.MetadataLeader = protocol.BrokerID(f.Uint64())
-	m.Replicas = f.Uint32()
-	m.Leading = f.Uint32()
-	m.Draining = f.Bool()
-	m.Peers = mpack.List(&f, unlimited, func(d *mpack.Decoder, m *PeerView) { m.decode(d) })
-	f.End()
-}
-
 func (m *SubscriptionState) encode(e *mpack.Encoder) {
 	e.Array(6)
 	e.Uint(uint64(m.Partition))

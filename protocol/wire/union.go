@@ -20,6 +20,7 @@ const (
 	tagSubscriptions  = 8
 	tagSetBrokerState = 9
 	tagListMoves      = 10
+	tagClusterPlan    = 11
 )
 
 // body is what a request or response carries.
@@ -108,6 +109,8 @@ func (m *Request) set() (uint64, body) {
 		return tagSetBrokerState, m.SetBrokerState
 	case m.ListMoves != nil:
 		return tagListMoves, m.ListMoves
+	case m.ClusterPlan != nil:
+		return tagClusterPlan, m.ClusterPlan
 	}
 	return math.MaxUint64, nil
 }
@@ -134,6 +137,8 @@ func (m *Request) choose(tag uint64) body {
 		return fresh(&m.SetBrokerState)
 	case tagListMoves:
 		return fresh(&m.ListMoves)
+	case tagClusterPlan:
+		return fresh(&m.ClusterPlan)
 	}
 	return nil
 }
@@ -162,6 +167,8 @@ func (m *Response) set() (uint64, body) {
 		return tagSetBrokerState, m.SetBrokerState
 	case m.ListMoves != nil:
 		return tagListMoves, m.ListMoves
+	case m.ClusterPlan != nil:
+		return tagClusterPlan, m.ClusterPlan
 	}
 	return math.MaxUint64, nil
 }
@@ -190,6 +197,8 @@ func (m *Response) choose(tag uint64) body {
 		return fresh(&m.SetBrokerState)
 	case tagListMoves:
 		return fresh(&m.ListMoves)
+	case tagClusterPlan:
+		return fresh(&m.ClusterPlan)
 	}
 	return nil
 }
