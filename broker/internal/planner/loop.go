@@ -3,6 +3,7 @@ package planner
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +45,7 @@ type Config struct {
 type Planner struct {
 	cfg     Config
 	metrics *metrics
-	calm    time.Time // since when all brokers have been alive, zero: they are not; owned by Run
+	calm    atomic.Pointer[time.Time] // since when all brokers have been alive, nil: they are not; set by Run
 }
 
 // New returns a planner that does nothing until Run.
@@ -77,16 +78,16 @@ func (p *Planner) Run(ctx context.Context) {
 func (p *Planner) look(ctx context.Context, now time.Time) {
 	im := p.cfg.Meta.Image()
 	if !p.cfg.Leads() || !p.everybody(im) {
-		p.calm = time.Time{}
-	} else if p.calm.IsZero() {
-		p.calm = now
+		p.calm.Store(nil)
+	} else {
+		p.calm.CompareAndSwap(nil, &now)
 	}
 	if !p.cfg.Leads() {
 		return
 	}
 	facts := Facts{DeadFor: p.cfg.DeadFor}
-	if !p.calm.IsZero() {
-		facts.Calm = now.Sub(p.calm)
+	if since := p.calm.Load(); since != nil {
+		facts.Calm = now.Sub(*since)
 	}
 	for _, a := range Plan(im, facts, p.cfg.Limits) {
 		failpoint.Step("beforePlanStep", a.Kind.String())

@@ -50,7 +50,9 @@ type Limits struct {
 }
 
 // Plan returns what to ask for now.
-func Plan(im *meta.Image, f Facts, l Limits) []Action {
+func Plan(im *meta.Image, f Facts, l Limits) []Action { return decide(im, f, l).actions }
+
+func decide(im *meta.Image, f Facts, l Limits) *plan {
 	p := newPlan(im, f, l)
 	p.undo()
 	p.repair()
@@ -63,7 +65,7 @@ func Plan(im *meta.Image, f Facts, l Limits) []Action {
 	if f.Calm >= l.CalmAfter && p.moves == 0 {
 		p.prefer() // each move may change who leads
 	}
-	return p.actions
+	return p
 }
 
 // plan is one run of Plan.
