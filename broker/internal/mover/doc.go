@@ -34,5 +34,6 @@
 // leaving broker whose replica of the metadata was removed gets none again.
 //
 // Bounds: one job per shard, maxJobs at a time; each ends by stepTimeout. Looks come every Config.Every; a shard whose job failed rests for
-// failPause. A membership that changed meanwhile, and a leadership that was lost or has just begun, are no failures.
+// failPause. A membership that changed meanwhile, and a leadership that was lost or has just begun, are no failures. One note for
+// each move that is made here says how far it is (Progress), until it ends or another broker leads.
 package mover

@@ -73,6 +73,7 @@ type Config struct {
 type Mover struct {
 	cfg     Config
 	rounds  *rounds
+	notes   *notes
 	metrics *metrics
 
 	mu   sync.Mutex
@@ -93,7 +94,7 @@ func New(cfg Config) *Mover {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Mover{
-		cfg: cfg, rounds: newRounds(), metrics: newMetrics(cfg.Registerer),
+		cfg: cfg, rounds: newRounds(), notes: newNotes(), metrics: newMetrics(cfg.Registerer),
 		busy: make(map[uint64]bool), rest: make(map[uint64]time.Time),
 	}
 }
@@ -117,10 +118,11 @@ func (m *Mover) Run(ctx context.Context) {
 func (m *Mover) look(ctx context.Context) {
 	m.wake(time.Now())
 	im := m.cfg.Meta.Image()
-	moving := make(map[uint64]bool)
+	moving, moves := make(map[uint64]bool), make(map[uint64]bool)
 	for _, mv := range im.Moves() {
 		if self, ok := m.cfg.Shards.Leads(mv.Shard); ok {
-			moving[mv.Shard] = true
+			moving[mv.Shard], moves[mv.ID] = true, true
+			m.notes.take(mv.ID, time.Now())
 			m.begin(ctx, mv.Shard, func(ctx context.Context) error { return m.move(ctx, mv, self) })
 		}
 	}
@@ -128,6 +130,7 @@ func (m *Mover) look(ctx context.Context) {
 		m.begin(ctx, raftnode.MetaShard, func(ctx context.Context) error { return m.learners(ctx, im) })
 	}
 	m.rounds.keep(func(shard uint64) bool { return moving[shard] })
+	m.notes.keep(func(move uint64) bool { return moves[move] })
 }
 
 // wake ends the rest of shards.
@@ -178,6 +181,7 @@ func (m *Mover) move(ctx context.Context, mv meta.Moving, self uint64) error {
 		self: self, alive: m.cfg.Alive, everywhere: mv.Shard == raftnode.MetaShard,
 		caughtUp: func(replica uint64) bool { return m.caughtUp(mv, replica) },
 	})
+	m.notes.step(mv.ID, s.String())
 	if s.do == wait {
 		return nil
 	}

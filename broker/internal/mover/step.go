@@ -42,6 +42,17 @@ type step struct {
 	why     string       // of a wait or of giving up, for people
 }
 
+// String says for people what is done or waited for.
+func (s step) String() string {
+	switch {
+	case s.why != "":
+		return s.why
+	case s.replica.Broker != 0:
+		return fmt.Sprintf("%s the replica on broker %d", s.do, s.replica.Broker)
+	}
+	return s.do.String()
+}
+
 // facts are what a leader knows of its shard's replicas beside their membership.
 type facts struct {
 	self     uint64                       // replica ID of the leader
