@@ -33,9 +33,11 @@ type Controller struct {
 	byShard map[uint64]*replica                  // the same; guarded by mu
 	diskLow bool                                 // guarded by mu
 
-	ready   atomic.Bool // see Ready
-	fatal   sync.Once
-	pending announcements
+	ready    atomic.Bool   // see Ready
+	missing  atomic.Int64  // replicas placed here that do not run
+	metaMark atomic.Uint64 // as replica.mark, of the metadata shard
+	fatal    sync.Once
+	pending  announcements
 
 	lifeMu sync.Mutex         // keeps Start and Close apart
 	cancel context.CancelFunc // guarded by lifeMu; nil before Start
@@ -48,6 +50,8 @@ type replica struct {
 	running
 	placed atomic.Pointer[spec]                // as the newest image has it; see spec
 	lead   atomic.Pointer[raftnode.Leadership] // newest news; nil before the first
+	mark   atomic.Uint64                       // last index at the last look of follow while it led, or 0
+	lost   atomic.Bool                         // it knew no leader at the last look of follow
 }
 
 // spec returns what the metadata says of the replica and of the others of its partition. Only the latter changes in its life.
@@ -102,6 +106,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	c.done.Go(func() { c.announce(ctx) })
 	c.done.Go(func() { c.scrub.run(ctx) })
 	c.done.Go(func() { c.prefer(ctx) })
+	c.done.Go(func() { c.follow(ctx) })
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -135,19 +136,21 @@ type fakeHost struct {
 	rig *rig
 	fs  storefs.FS
 
-	mu      sync.Mutex
-	logs    map[uint64]uint64 // replica ID of each log that is stored; guarded by mu, as everything below
-	torn    map[uint64]bool   // replicas, which have IDs of their own here, of whose log the removal began
-	removed map[uint64]bool
-	runs    map[uint64]*fakeReplica
-	fail    map[uint64]error // starts that fail
-	hold    chan struct{}    // starts wait for it when not nil
-	working int              // starts that wait
-	leaders map[uint64]raftnode.Leadership
-	asked   []uint64                     // campaigns
-	matches map[protocol.BrokerID]uint64 // of every shard
-	wrong   []string                     // what must never happen
-	moves   func(shard uint64, to protocol.BrokerID) error
+	mu       sync.Mutex
+	logs     map[uint64]uint64 // replica ID of each log that is stored; guarded by mu, as everything below
+	torn     map[uint64]bool   // replicas, which have IDs of their own here, of whose log the removal began
+	removed  map[uint64]bool
+	runs     map[uint64]*fakeReplica
+	fail     map[uint64]error // starts that fail
+	hold     chan struct{}    // starts wait for it when not nil
+	working  int              // starts that wait
+	leaders  map[uint64]raftnode.Leadership
+	asked    []uint64                     // campaigns
+	matches  map[protocol.BrokerID]uint64 // of every shard
+	length   uint64                       // of every log
+	answered time.Time                    // when every follower last answered
+	wrong    []string                     // what must never happen
+	moves    func(shard uint64, to protocol.BrokerID) error
 }
 
 func newFakeHost(r *rig) *fakeHost {
@@ -200,9 +203,12 @@ func (h *fakeHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	if err != nil {
 		return nil, err
 	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
 	r := &fakeReplica{host: h, spec: s, onLeader: onLeader, onLeading: onLeading, config: s.config, quorum: true}
 	h.runs[s.shard] = r
-	return r, f.Close()
+	return r, nil
 }
 
 // replicaOf is a number for a replica of a shard.
@@ -246,6 +252,25 @@ func (h *fakeHost) match(_ uint64, follower protocol.BrokerID) (uint64, bool) {
 	defer h.mu.Unlock()
 	index, ok := h.matches[follower]
 	return index, ok
+}
+
+func (h *fakeHost) progress(_, replica uint64) (uint64, time.Time, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	index, ok := h.matches[protocol.BrokerID(replica)]
+	return index, h.answered, ok
+}
+
+func (h *fakeHost) last(uint64) (uint64, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.length, true
+}
+
+func (h *fakeHost) sync(_ context.Context, shard uint64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.fail[shard]
 }
 
 func (h *fakeHost) campaign(shard uint64) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/meta"
@@ -82,6 +83,11 @@ type host interface {
 	campaign(shard uint64)
 	// match returns how much of the log a follower of a shard led here has.
 	match(shard uint64, follower protocol.BrokerID) (index uint64, ok bool)
+	// progress is match of one replica, and when it last answered. last returns the last index of the log here.
+	progress(shard, replica uint64) (match uint64, at time.Time, ok bool)
+	last(shard uint64) (index uint64, ok bool)
+	// sync returns once everything committed before the call is applied here.
+	sync(ctx context.Context, shard uint64) error
 	// transfer asks for a hand-over of the metadata shard, led here, and returns at once.
 	transfer(ctx context.Context, shard uint64, to protocol.BrokerID) error
 }
@@ -186,6 +192,17 @@ func (h *raftHost) leader(shard uint64) (raftnode.Leadership, bool) { return h.n
 
 func (h *raftHost) match(shard uint64, follower protocol.BrokerID) (uint64, bool) {
 	return h.node.Match(shard, follower)
+}
+
+func (h *raftHost) progress(shard, replica uint64) (uint64, time.Time, bool) {
+	return h.node.Progress(shard, replica)
+}
+
+func (h *raftHost) last(shard uint64) (uint64, bool) { return h.node.LastIndex(shard) }
+
+func (h *raftHost) sync(ctx context.Context, shard uint64) error {
+	_, err := h.node.Read(ctx, shard, fsm.StatusQuery{})
+	return err
 }
 
 func (h *raftHost) campaign(shard uint64) { h.node.Campaign(shard) }

@@ -411,5 +411,6 @@ func (r *reconciler) wake(now time.Time) {
 func (r *reconciler) judge() {
 	r.latched = r.latched || r.current && len(r.missing) == 0
 	r.c.ready.Store(r.latched && len(r.failing) == 0)
+	r.c.missing.Store(int64(len(r.missing)))
 	r.c.metrics.missing.Set(float64(len(r.missing)))
 }
