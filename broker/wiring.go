@@ -29,7 +29,6 @@ import (
 	"github.com/trunkline/trunkline/broker/internal/session"
 	"github.com/trunkline/trunkline/broker/internal/transport"
 	"github.com/trunkline/trunkline/protocol"
-	"github.com/trunkline/trunkline/protocol/wire"
 )
 
 // Limits of the start.
@@ -231,7 +230,7 @@ func (b *Broker) openSession(ctx context.Context) error {
 	b.server, err = session.NewServer(session.Config{
 		Cluster: b.cfg.Cluster, Self: b.cfg.Broker, Version: Version, Tokens: tokens,
 		Meta: session.FromMeta(b.meta), Leaders: session.FromLeaders(b.meta.Leaders()), Partitions: session.FromReplicas(b.controller.Get),
-		Alive: b.aliveOrSelf, Status: b.status,
+		Alive: b.aliveOrSelf, Status: b.status, Plan: b.plan,
 		Limits: session.Limits{MaxRecordBytes: int(l.MaxRecord), MaxBatchBytes: int(l.MaxBatch), InFlightBytes: int(l.ConnInFlight)},
 		Feed:   feed.Config{}, Log: b.log, Registerer: b.reg,
 	})
@@ -277,7 +276,7 @@ func (b *Broker) openListener(context.Context) error {
 }
 
 func (b *Broker) openAdmin(context.Context) error {
-	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, Damage: b.controller.Damage, Gatherer: b.metrics, Register: b.reg, Log: b.log})
+	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, CaughtUp: b.CaughtUp, Damage: b.controller.Damage, Gatherer: b.metrics, Register: b.reg, Log: b.log})
 	if err != nil {
 		return err
 	}
@@ -291,24 +290,6 @@ func (b *Broker) openAdmin(context.Context) error {
 
 func (b *Broker) aliveOrSelf(id protocol.BrokerID) bool {
 	return id == b.cfg.Broker || b.detector.Alive(id)
-}
-
-// status answers what this broker believes about the cluster.
-func (b *Broker) status() wire.ClusterStatus {
-	replicas, leading := b.controller.Counts()
-	s := wire.ClusterStatus{
-		Broker: b.cfg.Broker, Cluster: b.cfg.Cluster, Version: Version, UptimeMillis: millis(time.Since(b.started)),
-		MetadataVersion: b.meta.Image().Version, MetadataLeader: b.meta.Leader(),
-		Replicas: uint32(replicas), Leading: uint32(leading), Draining: b.draining.Load(),
-	}
-	for _, v := range b.detector.Views() {
-		p := wire.PeerView{Broker: v.Broker, State: v.State.String(), SinceMillis: millis(time.Since(v.Since)), StalledDisk: v.StalledDisk}
-		if !v.Heard.IsZero() {
-			p.SilentMillis = millis(time.Since(v.Heard))
-		}
-		s.Peers = append(s.Peers, p)
-	}
-	return s
 }
 
 func millis(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }

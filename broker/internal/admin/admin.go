@@ -2,6 +2,10 @@
 //
 //	/livez        200 while the process runs
 //	/readyz       200 when the broker serves, and a line for each damaged segment; 503 with the reason when it does not
+//	/readyz?caught-up
+//	              200 when it serves and every replica on it has all that was committed before the question: then another broker may be
+//	              restarted as far as this one is concerned. Plain /readyz does not wait for that, because it steers clients: a broker
+//	              that lags on a few partitions serves the others. It asks the leaders and takes up to caughtUpLimit
 //	/metrics      Prometheus
 //	/debug/pprof  profiles, only to callers on the loopback interface
 //
@@ -29,12 +33,26 @@ import (
 
 // Config says what to serve.
 type Config struct {
-	Listen   string                // TCP address
-	Ready    func() error          // nil when ready, otherwise the reason; must not block
-	Damage   func() []error        // what is damaged and not repaired; must not block; nil: nothing ever is
-	Gatherer prometheus.Gatherer   // metrics
-	Register prometheus.Registerer // where the handler counts its own errors; may be nil
+	Listen   string                      // TCP address
+	Ready    func() error                // nil when ready, otherwise the reason; must not block
+	Damage   func() []error              // what is damaged and not repaired; must not block; nil: nothing ever is
+	CaughtUp func(context.Context) error // nil when every replica here has everything, otherwise the reason; ends with the context
+	Gatherer prometheus.Gatherer         // metrics
+	Register prometheus.Registerer       // where the handler counts its own errors; may be nil
 	Log      *slog.Logger
+}
+
+// caughtUpLimit bounds the answer to /readyz?caught-up.
+const caughtUpLimit = 5 * time.Second
+
+// ready answers a request to /readyz.
+func (cfg *Config) ready(r *http.Request) error {
+	if !r.URL.Query().Has("caught-up") {
+		return cfg.Ready()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), caughtUpLimit)
+	defer cancel()
+	return cfg.CaughtUp(ctx)
 }
 
 // Server is a running admin server.
@@ -70,8 +88,8 @@ func Start(cfg Config) (*Server, error) {
 func handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := cfg.Ready(); err != nil {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := cfg.ready(r); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

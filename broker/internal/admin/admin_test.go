@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -17,8 +18,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestEndpoints(t *testing.T) {
-	var unready atomic.Bool
+	var unready, behind atomic.Bool
 	unready.Store(true)
+	behind.Store(true)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "trunkline_test_value", Help: "x"}))
 	s, err := Start(Config{
@@ -26,6 +28,14 @@ func TestEndpoints(t *testing.T) {
 		Ready: func() error {
 			if unready.Load() {
 				return errors.New("metadata has no leader")
+			}
+			return nil
+		},
+		CaughtUp: func(ctx context.Context) error {
+			_, bounded := ctx.Deadline()
+			require.True(t, bounded)
+			if behind.Load() {
+				return errors.New("1 of 3 replicas lack something")
 			}
 			return nil
 		},
@@ -47,6 +57,12 @@ func TestEndpoints(t *testing.T) {
 	require.Contains(t, body, "metadata has no leader")
 	unready.Store(false)
 	code, _ = get("/readyz")
+	require.Equal(t, 200, code)
+	code, body = get("/readyz?caught-up")
+	require.Equal(t, 503, code, "it serves, and lacks something")
+	require.Contains(t, body, "1 of 3 replicas")
+	behind.Store(false)
+	code, _ = get("/readyz?caught-up")
 	require.Equal(t, 200, code)
 	_, body = get("/metrics")
 	require.Contains(t, body, "trunkline_test_value")

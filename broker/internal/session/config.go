@@ -24,6 +24,7 @@ type Config struct {
 	Partitions Partitions
 	Alive      func(protocol.BrokerID) bool // nil: all are
 	Status     func() wire.ClusterStatus    // answers ClusterStatus requests
+	Plan       func() wire.ClusterPlan      // answers ClusterPlan requests; nil: they are not supported
 
 	Limits Limits
 	Feed   feed.Config // Partitions, Log and Registerer are set by NewServer

@@ -286,6 +286,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	cfg := Config{
 		Cluster: "test", Self: 1, Version: "v0", Meta: w.meta, Leaders: w.leaders, Partitions: w,
 		Status:     func() wire.ClusterStatus { return wire.ClusterStatus{Broker: 1, Cluster: "test"} },
+		Plan:       func() wire.ClusterPlan { return wire.ClusterPlan{Broker: 1, LeftOut: 3} },
 		Registerer: prometheus.NewPedanticRegistry(),
 	}
 	cfg.Limits.HeartbeatLost = time.Minute

@@ -153,6 +153,7 @@ func hostileServer(t *testing.T) *Server {
 	cfg := Config{
 		Self: 1, Meta: w.meta, Leaders: w.leaders, Partitions: w,
 		Status: func() wire.ClusterStatus { return wire.ClusterStatus{} },
+		Plan:   func() wire.ClusterPlan { return wire.ClusterPlan{} },
 	}
 	cfg.Limits.RequestTimeout = time.Second
 	srv, err := NewServer(cfg)
@@ -182,6 +183,7 @@ func honest() [][]byte {
 		{Metadata: &wire.MetadataRequest{}}, {PartitionState: &wire.PartitionStateRequest{Topic: 1}},
 		{ClusterStatus: &wire.ClusterStatusRequest{}}, {Subscriptions: &wire.SubscriptionsRequest{Topic: 1}},
 		{SetBrokerState: &wire.SetBrokerState{Broker: 2, State: protocol.BrokerActive}}, {ListMoves: &wire.ListMoves{}},
+		{ClusterPlan: &wire.ClusterPlanRequest{}},
 	} {
 		out = append(out, wire.AppendFrame(nil, protocol.KindRequest, &r))
 	}

@@ -111,6 +111,10 @@ func (c *conn) handleRead(req *wire.Request, resp *wire.Response) (kind string, 
 	case req.ListMoves != nil:
 		kind = "list_moves"
 		resp.ListMoves = &wire.Moves{Moves: c.srv.cfg.Meta.Moves()}
+	case req.ClusterPlan != nil && c.srv.cfg.Plan != nil:
+		kind = "cluster_plan"
+		plan := c.srv.cfg.Plan()
+		resp.ClusterPlan = &plan
 	default:
 		kind, err = "unknown", protocol.Errorf(protocol.CodeUnsupported, "a request of a kind that this broker does not know")
 	}

@@ -33,6 +33,7 @@ func TestRequests(t *testing.T) {
 		ask(wire.Request{SetBrokerState: &wire.SetBrokerState{Broker: 9, State: protocol.BrokerDrained}}).Error.Code)
 	require.Equal(t, []wire.Move{{Topic: 1, Partition: 2, Shard: 18, ID: 7, Add: 2}},
 		ask(wire.Request{ListMoves: &wire.ListMoves{}}).ListMoves.Moves)
+	require.EqualValues(t, 3, ask(wire.Request{ClusterPlan: &wire.ClusterPlanRequest{}}).ClusterPlan.LeftOut)
 
 	w.partitions[tp1].Fill(1, 4, 1)
 	states := ask(wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 1}}).PartitionState
