@@ -115,6 +115,24 @@ type BrokerStatus struct {
 	Leading         int
 	Draining        bool
 	Peers           []PeerStatus
+
+	NotReady       string // why it does not serve; empty: it does
+	Missing        int    // replicas placed on it that do not run
+	DiskFree       uint64 // bytes of the file system of its data; 0 with DiskTotal 0: not known
+	DiskTotal      uint64 // bytes
+	DiskReserve    uint64 // bytes; with fewer free it refuses publishes
+	RepairAfter    time.Duration
+	MetadataVoters []protocol.BrokerID
+	// Behind are partitions that it leads of which some replicas lack what it had a second ago or do not answer; replicas that a move
+	// adds do not count. LastStraw counts those that stop when one more replica is lost. Lists name the first 100, totals count all.
+	Behind      []AilingPartition
+	BehindTotal int
+	LastStraw   int
+	// Leaderless are partitions of which it has a replica that has known no leader for a second.
+	Leaderless      []AilingPartition
+	LeaderlessTotal int
+	Damaged         []string // what is damaged in its logs and not repaired
+	DamagedTotal    int
 }
 
 // PeerStatus is what one broker believes about another.

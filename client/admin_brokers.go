@@ -39,9 +39,7 @@ func (a *Admin) Moves(ctx context.Context) ([]Move, error) {
 	}
 	out := make([]Move, 0, len(resp.ListMoves.Moves))
 	for _, m := range resp.ListMoves.Moves {
-		out = append(out, Move{
-			ID: m.ID, Topic: m.Topic, Partition: m.Partition, Add: m.Add, Remove: m.Remove, Undo: m.Undo,
-		})
+		out = append(out, moveOf(m))
 	}
 	return out, nil
 }

@@ -326,6 +326,12 @@ func (s *BrokerStatus) fill(w *wire.ClusterStatus) {
 	s.Uptime = time.Duration(w.UptimeMillis) * time.Millisecond
 	s.MetadataVersion, s.MetadataLeader = w.MetadataVersion, w.MetadataLeader
 	s.Replicas, s.Leading, s.Draining = int(w.Replicas), int(w.Leading), w.Draining
+	s.NotReady, s.Missing = w.NotReady, int(w.Missing)
+	s.DiskFree, s.DiskTotal, s.DiskReserve = w.DiskFree, w.DiskTotal, w.DiskReserve
+	s.RepairAfter, s.MetadataVoters = time.Duration(w.RepairAfterMillis)*time.Millisecond, w.MetadataVoters
+	s.Behind, s.BehindTotal, s.LastStraw = ailingOf(w.Behind), int(w.BehindTotal), int(w.LastStraw)
+	s.Leaderless, s.LeaderlessTotal = ailingOf(w.Leaderless), int(w.LeaderlessTotal)
+	s.Damaged, s.DamagedTotal = w.Damaged, int(w.DamagedTotal)
 	for _, p := range w.Peers {
 		s.Peers = append(s.Peers, PeerStatus{
 			Broker: p.Broker, State: p.State, StalledDisk: p.StalledDisk,

@@ -171,6 +171,14 @@ func TestAdmin(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []client.Move{{ID: 2, Remove: 2}}, moves)
 	require.ErrorContains(t, a.SetBrokerState(ctx, 9, protocol.BrokerDrained), "make broker 9 drained")
+	plan, err := a.ClusterPlan(ctx)
+	require.NoError(t, err)
+	require.Equal(t, &client.Plan{
+		Planner: 1, Next: []client.PlannedStep{{Action: "retire", Broker: 1, Reason: "it has left"}},
+		Moves: []client.MoveProgress{{
+			Move: client.Move{ID: 2, Remove: 2}, Leader: 1, Step: "promote", Since: 5 * time.Second, Last: 100, Match: 70,
+		}},
+	}, plan)
 
 	fc.Kill(3)
 	d, err := a.DescribeTopic(ctx, "orders")
@@ -185,6 +193,9 @@ func TestAdmin(t *testing.T) {
 	require.Len(t, status, 3)
 	require.NoError(t, status[0].Err)
 	require.Error(t, status[2].Err)
+	plan, err = a.ClusterPlan(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []protocol.BrokerID{3}, plan.Silent)
 
 	list, err := a.ListTopics(ctx)
 	require.NoError(t, err)

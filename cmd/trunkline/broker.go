@@ -250,13 +250,9 @@ func brokerMoves(contextFile *string) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				topics, err := a.ListTopics(ctx)
+				names, err := topicNames(ctx, a)
 				if err != nil {
 					return err
-				}
-				names := map[protocol.TopicID]string{0: "(metadata)"}
-				for _, t := range topics {
-					names[t.ID] = t.Name
 				}
 				rows := make([]moveRow, 0, len(moves))
 				for _, m := range moves {

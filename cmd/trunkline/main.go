@@ -17,13 +17,23 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	err := root().ExecuteContext(ctx)
 	stop()
-	if err != nil {
+	var code exitCode
+	switch {
+	case err == nil:
+	case errors.As(err, &code):
+		os.Exit(int(code))
+	default:
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(os.Stderr, "trunkline:", err)
 		}
 		os.Exit(1)
 	}
 }
+
+// exitCode ends the program with a code other than 1, which stands for a command that did not succeed. Everything was said.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{

@@ -192,6 +192,8 @@ func (s *session) answer(req *wire.Request) (*wire.Response, error) {
 		return s.setState(req.SetBrokerState)
 	case req.ListMoves != nil:
 		return &wire.Response{ListMoves: s.moves()}, nil
+	case req.ClusterPlan != nil:
+		return &wire.Response{ClusterPlan: s.plan()}, nil
 	case req.PartitionState != nil:
 		return &wire.Response{PartitionState: s.states(req.PartitionState.Topic)}, nil
 	case req.ClusterStatus != nil:
@@ -256,6 +258,20 @@ func (s *session) moves() *wire.Moves {
 			out.Moves = append(out.Moves, wire.Move{Shard: 1, ID: uint64(id), Remove: id})
 		}
 	}
+	return out
+}
+
+// plan says of each move what its broker 1 knows as the leader of everything, and that one more is to come.
+func (s *session) plan() *wire.ClusterPlan {
+	out := &wire.ClusterPlan{Broker: s.n.id, MetadataLeader: 1, MetadataVersion: s.n.c.version}
+	for _, m := range s.moves().Moves {
+		p := wire.MoveProgress{Move: m, Leads: s.n.id == 1}
+		if p.Leads {
+			p.Step, p.Last, p.Match, p.SinceMillis = "promote", 100, 70, 5000
+		}
+		out.Moves = append(out.Moves, p)
+	}
+	out.Next = append(out.Next, wire.PlannedStep{Action: "retire", Broker: s.n.id, Reason: "it has left"})
 	return out
 }
 
