@@ -128,7 +128,7 @@ type BrokerStatus struct {
 	Behind      []AilingPartition
 	BehindTotal int
 	LastStraw   int
-	// Leaderless are partitions of which it has a replica that has known no leader for a second.
+	// Leaderless are partitions of which it has a replica that has known no leader for 3 s.
 	Leaderless      []AilingPartition
 	LeaderlessTotal int
 	Damaged         []string // what is damaged in its logs and not repaired

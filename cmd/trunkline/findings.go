@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -132,7 +133,7 @@ func (c *clusterFacts) metadata() []finding {
 	}
 	if leader && len(dead) > 0 && len(voters)-len(dead)-1 <= len(voters)/2 {
 		found = append(found, finding{warning, "metadata_last_straw", fmt.Sprintf("Of the %d voters of the cluster's metadata %s not answer; with one "+
-			"more lost, topics, brokers and replicas cannot be changed.", len(voters), doOrDoes(dead)), "Bring them back."})
+			"more lost, topics, brokers and replicas cannot be changed.", len(voters), doOrDoes(dead)), fmt.Sprintf("Bring back %s.", brokerNames(dead))})
 	}
 	return found
 }
@@ -154,14 +155,15 @@ func doOrDoes(ids []protocol.BrokerID) string {
 // stopped finds partitions that take no publishes.
 func (c *clusterFacts) stopped() []finding {
 	var lost, leaderless []protocol.TopicPartition
-	missing := map[protocol.BrokerID]bool{}
+	missing, seen := map[protocol.BrokerID]bool{}, map[protocol.TopicPartition]bool{}
 	for _, t := range c.topics {
 		for _, p := range t.Partitions {
 			silent := slices.DeleteFunc(slices.Clone(p.Replicas), c.present)
 			if len(p.Replicas)-len(silent) > len(p.Replicas)/2 {
 				continue
 			}
-			lost = append(lost, protocol.TopicPartition{Topic: t.ID, Partition: p.Partition})
+			tp := protocol.TopicPartition{Topic: t.ID, Partition: p.Partition}
+			lost, seen[tp] = append(lost, tp), true
 			for _, b := range silent {
 				missing[b] = true
 			}
@@ -170,31 +172,22 @@ func (c *clusterFacts) stopped() []finding {
 	for _, b := range c.answering() {
 		for _, p := range b.Leaderless {
 			tp := protocol.TopicPartition{Topic: p.Topic, Partition: p.Partition}
-			if !slices.Contains(lost, tp) && !slices.Contains(leaderless, tp) {
-				leaderless = append(leaderless, tp)
+			if !seen[tp] {
+				leaderless, seen[tp] = append(leaderless, tp), true
 			}
 		}
 	}
 	var found []finding
 	if len(lost) > 0 {
-		found = append(found, finding{critical, "partitions_stopped", fmt.Sprintf("%s take no publishes, because the brokers of most of their replicas do not "+
-			"answer: %s.", plural(len(lost), "partition"), c.names(lost)), fmt.Sprintf("Bring back %s. Nothing that was acknowledged is lost as long as "+
-			"their data is there.", brokerNames(sortedKeys(missing)))})
+		found = append(found, finding{critical, "partitions_stopped", fmt.Sprintf("No publishes are taken by %s, because the brokers of most of their replicas do "+
+			"not answer: %s.", plural(len(lost), "partition"), c.names(lost)), fmt.Sprintf("Bring back %s. Nothing that was acknowledged is lost as long as "+
+			"their data is there.", brokerNames(slices.Sorted(maps.Keys(missing))))})
 	}
 	if len(leaderless) > 0 {
-		found = append(found, finding{critical, "partitions_leaderless", fmt.Sprintf("%s have no leader, though most of their brokers answer: %s.",
+		found = append(found, finding{critical, "partitions_leaderless", fmt.Sprintf("There is no leader for %s, though most of their brokers answer: %s.",
 			plural(len(leaderless), "partition"), c.names(leaderless)), "That should end within seconds; if not, look at the logs of their brokers."})
 	}
 	return found
-}
-
-func sortedKeys(set map[protocol.BrokerID]bool) []protocol.BrokerID {
-	var out []protocol.BrokerID
-	for id := range set {
-		out = append(out, id)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // behind finds partitions with replicas that lack records, as their leaders say.
@@ -215,8 +208,8 @@ func (c *clusterFacts) behind() []finding {
 	if total == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%s have replicas that lack records of more than a second ago or do not answer, on %s: %s.",
-		plural(total, "partition"), brokerNames(sortedKeys(on)), c.names(named))
+	text := fmt.Sprintf("In %s, replicas on %s lack records of more than a second ago or do not answer: %s.",
+		plural(total, "partition"), brokerNames(slices.Sorted(maps.Keys(on))), c.names(named))
 	if straw > 0 {
 		text += fmt.Sprintf(" %d of them stop if one more replica is lost.", straw)
 	}
@@ -234,7 +227,7 @@ func (c *clusterFacts) tooFewReplicas() []finding {
 			}
 		}
 		if n > 0 {
-			words = append(words, fmt.Sprintf("%d of topic %s (of %d)", n, t.Name, t.Replicas))
+			words = append(words, fmt.Sprintf("%d of topic %s, which wants %d", n, t.Name, t.Replicas))
 		}
 	}
 	if len(words) == 0 {

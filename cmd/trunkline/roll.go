@@ -262,7 +262,8 @@ func (r *roller) stopped(id protocol.BrokerID, state string, err error) error {
 		}
 		again += " with --skip " + strings.Join(words, ",")
 	}
-	return fmt.Errorf("the roll stopped at broker %d (%s): %w\nTo go on, %s. To end it, `trunkline broker undrain %[1]d`", id, state, err, again)
+	return fmt.Errorf("the roll stopped at broker %d (%s): %w\nTo go on, %s; if broker %[1]d is drained and you do not: `trunkline broker undrain %[1]d`",
+		id, state, err, again)
 }
 
 func (r *roller) say(format string, args ...any) {

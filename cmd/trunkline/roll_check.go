@@ -27,13 +27,17 @@ func (c *clusterFacts) inTheWay(id protocol.BrokerID, pauses bool) string {
 			return fmt.Sprintf("broker %d does not serve: %s", b.ID, b.NotReady)
 		case b.State != protocol.BrokerActive && b.ID != id:
 			return fmt.Sprintf("broker %d is %s: `trunkline broker undrain %[1]d`, or wait until it has left", b.ID, b.State)
+		}
+	}
+	for _, b := range c.brokers {
+		switch {
 		case b.BehindTotal > 0:
 			p := b.Behind[0]
-			return fmt.Sprintf("%s led by broker %d have replicas that lack records, for instance %s on %s", plural(b.BehindTotal, "partition"), b.ID,
+			return fmt.Sprintf("replicas lack records in %s led by broker %d, for instance of %s on %s", plural(b.BehindTotal, "partition"), b.ID,
 				c.names([]protocol.TopicPartition{{Topic: p.Topic, Partition: p.Partition}}), brokerNames(p.Brokers))
 		case b.LeaderlessTotal > 0:
 			p := b.Leaderless[0]
-			return fmt.Sprintf("%s have no leader, for instance %s", plural(b.LeaderlessTotal, "partition"),
+			return fmt.Sprintf("there is no leader for %s, for instance %s", plural(b.LeaderlessTotal, "partition"),
 				c.names([]protocol.TopicPartition{{Topic: p.Topic, Partition: p.Partition}}))
 		}
 	}
@@ -64,7 +68,7 @@ func (c *clusterFacts) wouldStop(id protocol.BrokerID) string {
 	if len(stop) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("without broker %d %s stop, since they have fewer than 3 replicas: %s. Give their topics more, or accept that with --accept-pauses",
+	return fmt.Sprintf("broker %d cannot be missed by %s with fewer than 3 replicas: %s. Give their topics more, or accept that they stop meanwhile with --accept-pauses",
 		id, plural(len(stop), "partition"), c.names(stop))
 }
 

@@ -39,7 +39,7 @@ type Health struct {
 	// stop when one more voter is lost.
 	Behind                 []Ailing
 	BehindTotal, LastStraw int
-	// Leaderless have had no leader for markEvery, as the replica here knows.
+	// Leaderless have had no leader for silentFor, as the replica here knows: one that starts hears of it with the next heartbeat.
 	Leaderless      []Ailing
 	LeaderlessTotal int
 }
@@ -54,7 +54,7 @@ func (c *Controller) Health() Health {
 		switch {
 		case l.Self:
 			h.behind(s.tp, c.lacking(s.shard, s.replicas[:s.voters], r.mark.Load(), now), s.voters)
-		case l.Leader == 0 && r.lost.Load() && slices.Contains(s.brokers(), c.cfg.Self):
+		case l.Leader == 0 && r.lostFor(now) >= silentFor && slices.Contains(s.brokers(), c.cfg.Self):
 			h.LeaderlessTotal++
 			h.Leaderless = append(h.Leaderless, Ailing{TP: s.tp})
 		}
@@ -114,7 +114,11 @@ func (c *Controller) follow(ctx context.Context) {
 			shard := r.spec().shard
 			l, _ := c.host.leader(shard)
 			r.mark.Store(c.lengthIf(l.Self, shard))
-			r.lost.Store(l.Leader == 0)
+			if l.Leader != 0 {
+				r.lost.Store(0)
+			} else {
+				r.lost.CompareAndSwap(0, time.Now().UnixNano())
+			}
 		}
 		l, _ := c.host.leader(raftnode.MetaShard)
 		c.metaMark.Store(c.lengthIf(l.Self, raftnode.MetaShard))
@@ -124,6 +128,15 @@ func (c *Controller) follow(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// lostFor returns for how long a replica has been found without a leader.
+func (r *replica) lostFor(now time.Time) time.Duration {
+	since := r.lost.Load()
+	if since == 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, since))
 }
 
 // lengthIf returns the last index of a shard's log if this broker leads it. A new leader owes nobody anything.
