@@ -42,6 +42,14 @@ type memberRow struct {
 	Version  string `json:"version"`
 }
 
+// line is the row for people: of a broker that does not answer nothing is known.
+func (r memberRow) line() string {
+	if !r.Alive {
+		return fmt.Sprintf("%d\t%s\t%s\t%s\tno\t-\t-\t-", r.ID, r.Listen, r.Zone, r.State)
+	}
+	return fmt.Sprintf("%d\t%s\t%s\t%s\tyes\t%d\t%d\t%s", r.ID, r.Listen, r.Zone, r.State, r.Leads, r.Replicas, r.Version)
+}
+
 func brokerList(contextFile *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -62,9 +70,7 @@ func brokerList(contextFile *string) *cobra.Command {
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), rows)
 				}
-				return table(cmd.OutOrStdout(), "BROKER\tLISTEN\tZONE\tSTATE\tANSWERS\tLEADS\tREPLICAS\tVERSION", rows, func(r memberRow) string {
-					return fmt.Sprintf("%d\t%s\t%s\t%s\t%t\t%d\t%d\t%s", r.ID, r.Listen, r.Zone, r.State, r.Alive, r.Leads, r.Replicas, r.Version)
-				})
+				return table(cmd.OutOrStdout(), "BROKER\tLISTEN\tZONE\tSTATE\tANSWERS\tLEADS\tREPLICAS\tVERSION", rows, memberRow.line)
 			})
 		},
 	}
@@ -142,7 +148,7 @@ func (c brokerChange) watch(ctx context.Context, out io.Writer, contextFile stri
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("broker %d: not done after %v, and goes on: %s", id, wait, said)
+			return fmt.Errorf("broker %d: not done after %v, and goes on: %s; `trunkline cluster plan` says how far it is, or what keeps it", id, wait, said)
 		case <-time.After(watchEvery):
 		}
 	}
@@ -160,13 +166,8 @@ func find(brokers []client.BrokerStatus, id protocol.BrokerID) *client.BrokerSta
 func brokerDrain(contextFile *string) *cobra.Command {
 	return brokerChange{
 		use: "drain ID", short: "Take the leaderships from a broker and give it nothing new", to: protocol.BrokerDrained,
-		say: "drained: it leads nothing and can be stopped",
-		done: func(b *client.BrokerStatus) string {
-			if b != nil && b.Err == nil && b.Leading > 0 {
-				return fmt.Sprintf("leads %d partitions", b.Leading)
-			}
-			return ""
-		},
+		say:  "drained: it leads nothing and can be stopped, if `trunkline cluster health` finds no replica elsewhere that lacks records",
+		done: draining,
 	}.command(contextFile)
 }
 
@@ -174,6 +175,14 @@ func brokerUndrain(contextFile *string) *cobra.Command {
 	return brokerChange{
 		use: "undrain ID", short: "Make a drained broker, or one that leaves, active again", to: protocol.BrokerActive,
 	}.command(contextFile)
+}
+
+// draining says what keeps a broker that is drained.
+func draining(b *client.BrokerStatus) string {
+	if b != nil && b.Err == nil && b.Leading > 0 {
+		return "it leads " + plural(b.Leading, "partition")
+	}
+	return ""
 }
 
 // leaving says what keeps a broker that leaves.
@@ -184,7 +193,7 @@ func leaving(b *client.BrokerStatus) string {
 	case b.Err != nil:
 		return "does not answer; its replicas are made anew on others"
 	case b.Replicas > 0:
-		return fmt.Sprintf("%d replicas are left", b.Replicas)
+		return plural(b.Replicas, "replica") + " to be moved away"
 	}
 	return "its replicas are gone; it is about to be retired"
 }
@@ -243,7 +252,7 @@ type moveRow struct {
 func brokerMoves(contextFile *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "moves", Short: "List the moves of replicas that are under way", Args: cobra.NoArgs,
+		Use: "moves", Short: "List the moves of replicas that are under way; `cluster plan` says how far they are", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withAdmin(cmd.Context(), *contextFile, func(ctx context.Context, a *client.Admin) error {
 				moves, err := a.Moves(ctx)

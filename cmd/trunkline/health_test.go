@@ -95,16 +95,20 @@ func TestFindings(t *testing.T) {
 			}
 		}, "metadata_leaderless", critical, "topics, brokers and replicas cannot be changed"},
 		{"metadata", func(c *clusterFacts) { c.die(3, time.Second) }, "metadata_last_straw", warning, "Of the 3 voters of the cluster's metadata broker 3 does not answer"},
-		{"even voters", func(c *clusterFacts) { c.brokers[0].MetadataVersion, c.brokers[0].MetadataVoters = 10, []protocol.BrokerID{1, 2} },
+		{"even voters", func(c *clusterFacts) {
+			c.brokers[0].MetadataVersion, c.brokers[0].MetadataVoters = 10, []protocol.BrokerID{1, 2}
+		},
 			"metadata_even_voters", info, "no more brokers than with 1"},
-		{"one voter", func(c *clusterFacts) { c.brokers[0].MetadataVersion, c.brokers[0].MetadataVoters = 10, []protocol.BrokerID{1} },
+		{"one voter", func(c *clusterFacts) {
+			c.brokers[0].MetadataVersion, c.brokers[0].MetadataVoters = 10, []protocol.BrokerID{1}
+		},
 			"metadata_single_voter", warning, "broker 1 alone"},
 		{"full", func(c *clusterFacts) { c.brokers[1].DiskFree = 1 << 29 }, "disk_full", critical, "Broker 2 refuses publishes: 512 MiB of 200 GiB are free"},
 		{"filling", func(c *clusterFacts) { c.brokers[1].DiskFree = 3 << 29 }, "disk_filling", warning, "Broker 2 will soon refuse publishes"},
 		{"damaged", func(c *clusterFacts) { c.brokers[1].Damaged, c.brokers[1].DamagedTotal = []string{"calls/1: crc"}, 3 }, "damaged", warning,
 			"Broker 2 has 3 damaged places in its logs that could not be repaired yet, for instance calls/1: crc."},
 		{"drained", func(c *clusterFacts) { c.brokers[1].State = protocol.BrokerDrained }, "broker_drained", warning, "trunkline broker undrain 2"},
-		{"leaving", func(c *clusterFacts) { c.brokers[1].State, c.brokers[1].Replicas = protocol.BrokerLeaving, 3 }, "broker_leaving", info, "3 replicas are left"},
+		{"leaving", func(c *clusterFacts) { c.brokers[1].State, c.brokers[1].Replicas = protocol.BrokerLeaving, 3 }, "broker_leaving", info, "3 replicas to be moved away"},
 		{"versions", func(c *clusterFacts) { c.brokers[1].Version = "v2" }, "versions_differ", warning, "v1 on brokers 1, 3; v2 on broker 2"},
 		{"leaders", func(c *clusterFacts) {
 			for i := range c.topics[0].Partitions {

@@ -226,10 +226,8 @@ func (r *roller) setState(ctx context.Context, id protocol.BrokerID, to protocol
 func (r *roller) until(ctx context.Context, wait time.Duration, id protocol.BrokerID, left func(*clusterFacts) string) error {
 	end, said := time.Now().Add(wait), ""
 	for {
-		now := ""
-		if facts, err := r.look(ctx); err != nil {
-			now = err.Error()
-		} else if now = left(facts); now == "" {
+		now := r.left(ctx, left)
+		if now == "" {
 			return nil
 		}
 		if now != said {
@@ -245,6 +243,15 @@ func (r *roller) until(ctx context.Context, wait time.Duration, id protocol.Brok
 		case <-time.After(r.every):
 		}
 	}
+}
+
+// left returns what is left, or why that is not known.
+func (r *roller) left(ctx context.Context, left func(*clusterFacts) string) string {
+	facts, err := r.look(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	return left(facts)
 }
 
 // stopped is the error of a roll that ends, with what to do.

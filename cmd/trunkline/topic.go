@@ -116,15 +116,26 @@ func topicAlter(contextFile *string) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "altered %s: %d partitions\n", t.Name, len(t.Partitions))
+				_, err = io.WriteString(cmd.OutOrStdout(), altered(t))
 				return err
 			})
 		},
 	}
 	cmd.Flags().IntVar(&partitions, "partitions", 0, "new number of partitions; only more than now")
-	cmd.Flags().IntVar(&replicas, "replicas", 0, "replicas of each partition; they are made or removed one by one, see `trunkline broker moves`")
+	cmd.Flags().IntVar(&replicas, "replicas", 0, "replicas wanted of each partition; they are added or removed one by one, see `trunkline cluster plan`")
 	flags.add(cmd)
 	return cmd
+}
+
+// altered says what a topic is now, and whether its replicas are not what it wants yet.
+func altered(t *client.Topic) string {
+	text := fmt.Sprintf("altered %s: %s, %s of each\n", t.Name, plural(len(t.Partitions), "partition"), plural(t.Replicas, "replica"))
+	for _, p := range t.Partitions {
+		if len(p.Replicas) != t.Replicas {
+			return text + "they are added or removed one by one, without a pause: `trunkline cluster plan` shows how far that is\n"
+		}
+	}
+	return text
 }
 
 func topicDelete(contextFile *string) *cobra.Command {
@@ -173,17 +184,16 @@ type topicRow struct {
 	ID             uint64 `json:"id"`
 	Name           string `json:"name"`
 	Partitions     int    `json:"partitions"`
-	Replicas       int    `json:"replicas"`
+	Replicas       int    `json:"replicas"` // wanted of each partition
 	Retention      string `json:"retention"`
 	RetentionBytes uint64 `json:"retention_bytes"`
 }
 
 func newTopicRow(t client.Topic) topicRow {
-	r := topicRow{ID: uint64(t.ID), Name: t.Name, Partitions: len(t.Partitions), Retention: t.Config.Retention.String(), RetentionBytes: t.Config.RetentionBytes}
-	if len(t.Partitions) > 0 {
-		r.Replicas = len(t.Partitions[0].Replicas)
+	return topicRow{
+		ID: uint64(t.ID), Name: t.Name, Partitions: len(t.Partitions), Replicas: t.Replicas,
+		Retention: t.Config.Retention.String(), RetentionBytes: t.Config.RetentionBytes,
 	}
-	return r
 }
 
 type replicaRow struct {
