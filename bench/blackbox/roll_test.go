@@ -19,7 +19,7 @@ import (
 )
 
 // TestRollIsInvisible: `trunkline cluster roll` restarts every broker while records flow; no publish fails, and the cluster is healthy before
-// and after. Then a broker is killed, and health and roll say so.
+// and after. Then a broker is killed, and health says so.
 func TestRollIsInvisible(t *testing.T) {
 	e := up(t, 3, nil)
 	e.createTopic(t, "t", 6, 3)
@@ -47,10 +47,6 @@ func TestRollIsInvisible(t *testing.T) {
 
 	require.NoError(t, e.Kill(deadline(t, 10*time.Second), 2))
 	eventually(t, 20*time.Second, func() error { return e.health(t, 2, "broker_dead") })
-	_, errs, err = e.cli(t, "", "cluster", "roll", "--restart-cmd", "false")
-	require.Error(t, err)
-	require.Contains(t, errs, "broker 2 does not answer")
-	require.Contains(t, errs, "nothing was done to it")
 	require.NoError(t, e.Start(deadline(t, 30*time.Second), 2))
 	eventually(t, 20*time.Second, func() error { return e.health(t, 0, "healthy") })
 	e.requireKept(t, "t", s.finish(t))
