@@ -15,7 +15,7 @@ import (
 
 // betweenKills is the time from the recovery of a killed leader to the next kill, and downFor how long it is away.
 var (
-	betweenKills = Span{time.Second, 3 * time.Second}
+	betweenKills = Span{4 * time.Second, 6 * time.Second}
 	downFor      = Span{0, 800 * time.Millisecond}
 )
 
