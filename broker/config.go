@@ -129,6 +129,9 @@ func (m *MovesConfig) limits() planner.Limits {
 
 // WithDefaults returns c with every unset field set.
 func (c Config) WithDefaults() Config {
+	if len(c.Join) == 0 {
+		c.Join = nil // an empty list says the same
+	}
 	setDefault(&c.Cluster, "trunkline")
 	setDefault(&c.Broker, 1)
 	setDefault(&c.DataDir, "trunkline-data")

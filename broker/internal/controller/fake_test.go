@@ -200,7 +200,10 @@ func (h *fakeHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	}
 	h.logs[s.shard] = s.replica
 	f, err := h.fs.Create(filepath.Join(dir, "segment"))
-	if err != nil {
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil { // what did not start does not run
 		return nil, err
 	}
 	if err := f.Close(); err != nil {
