@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,8 +128,11 @@ func TestSalvage(t *testing.T) {
 		require.NoError(t, err)
 		for _, part := range d.Partitions {
 			for _, s := range part.States {
-				if s.Err != nil || s.Next < settled/2 {
-					return fmt.Errorf("partition %d on broker %d: %d, %v", part.Partition, s.Broker, s.Next, s.Err)
+				if s.Err != nil {
+					return s.Err
+				}
+				if s.Next < settled/2 {
+					return fmt.Errorf("partition %d on broker %d has %d records", part.Partition, s.Broker, s.Next)
 				}
 			}
 		}
@@ -183,4 +187,40 @@ func TestBackupAndRestore(t *testing.T) {
 	topics, err := old.client.Admin().ListTopics(deadline(t, 10*time.Second))
 	require.NoError(t, err)
 	require.Len(t, topics, 3)
+}
+
+// TestArchiveMistakes: what may be typed wrong is answered by one line, and nothing is left behind.
+func TestArchiveMistakes(t *testing.T) {
+	e := up(t, 1, nil)
+	e.createTopic(t, "t", 2, 1)
+	dir := filepath.Join(t.TempDir(), "x")
+	_, errs, err := e.cli(t, "", "topic", "export", "t", "--out", dir)
+	require.NoError(t, err, errs)
+	for args, want := range map[string]string{
+		"topic export t":                                     "out",
+		"topic export nope --out %s-1":                       "topic_not_found",
+		"topic export t --out %s-1 --until soon":             "neither now nor a list",
+		"topic export t --out %s-1 --until 0=7":              "cannot be exported until 7",
+		"topic export t --out %s-1 --partitions 2":           "partition_unknown",
+		"topic export t --out %s-1 --throttle fast":          "--throttle",
+		"topic export other --out %s":                        "holds another export",
+		"topic export t --out %s --partitions 1":             "holds another export",
+		"topic verify %s-2":                                  "no such file",
+		"topic import %s-2":                                  "nothing was written",
+		"topic import %s --compression gzip --topic u":       "none of none, zstd, s2",
+		"topic import %s --replicas 3 --topic u":             "replicas",
+		"cluster backup":                                     "out",
+		"cluster restore %s-2":                               "no such file",
+		"cluster restore %s/manifest.json":                   "this program reads",
+		"cluster backup --out /proc/no/such/place/backup.js": "no such file",
+	} {
+		args = strings.ReplaceAll(args, "%s", dir)
+		out, errs, err := e.cli(t, "", strings.Fields(args)...)
+		require.Error(t, err, "%s: %s", args, out)
+		require.Contains(t, errs, want, args)
+		require.Equal(t, 1, strings.Count(errs, "\n"), "%s: %s", args, errs)
+		left, err := filepath.Glob(dir + "-*/*")
+		require.NoError(t, err)
+		require.Empty(t, left, args)
+	}
 }
