@@ -49,7 +49,7 @@ func TestPreviewIsBounded(t *testing.T) {
 	s.set(2, meta.Leaving)
 	v := s.preview(time.Hour)
 	require.Len(t, v.Actions, previewLimit)
-	require.Equal(t, 151, v.LeftOut, "450 replicas and the vote")
+	require.Equal(t, 150, v.LeftOut, "450 replicas; the vote in the metadata is looked at when they are gone")
 }
 
 func TestPreviewExplainsWhatWaits(t *testing.T) {
