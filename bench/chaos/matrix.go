@@ -184,7 +184,7 @@ var Rows = []Row{
 		Doc:  "all brokers are restarted in order, one after the other: drained, SIGTERM, start, caught up, active",
 	},
 	{
-		Name: "grow-shrink", Matrix: "27", Fault: "grow-shrink", Target: Nobody, Steady: true, Limit: gracefulLimit,
+		Name: "grow-shrink", Matrix: "27", Fault: "grow-shrink", Target: Nobody, Steady: true, Limit: silentLimit,
 		Must: []Evidence{some("grow_shrink_joined"), some("grow_shrink_left"), {"grow_shrink_moves", 4, -1}, {"moves_finish", 4, -1}, {"planned_begin", 4, -1}, {"grow_shrink_newcomers", 4, -1}, never("grow_shrink_broken")},
 		Doc:  "a broker joins and gets its share of the replicas, then one is decommissioned, a founder or one that joined",
 	},
