@@ -57,8 +57,9 @@ func TestWhoMayNotJoin(t *testing.T) {
 	p.await("settled", p.settled)
 	before := p.any().meta.Image().Brokers()
 
-	elsewhere := func(cfg Config) Config {
+	elsewhere := func(cfg Config) Config { // and it asks broker 1
 		cfg.DataDir += "-other"
+		cfg.Join = []string{p.brokers[1].self.Raft}
 		return cfg
 	}
 	require.ErrorContains(t, p.refused(elsewhere(p.joiner(2))), "was retired")
