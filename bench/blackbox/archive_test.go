@@ -138,6 +138,9 @@ func TestSalvage(t *testing.T) {
 		}
 		return nil
 	})
+	// The same of the metadata: that the topic was made is committed, and a broker that starts alone must have it on disk that it is.
+	e.createTopic(t, "later", 1, 3)
+	e.createTopic(t, "last", 1, 3)
 	require.NoError(t, e.Kill(ctx, 1))
 	require.NoError(t, e.Kill(ctx, 2))
 	require.NoError(t, e.Kill(ctx, 3))

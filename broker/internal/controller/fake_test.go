@@ -206,9 +206,6 @@ func (h *fakeHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	if err != nil { // what did not start does not run
 		return nil, err
 	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
 	r := &fakeReplica{host: h, spec: s, onLeader: onLeader, onLeading: onLeading, config: s.config, quorum: true}
 	h.runs[s.shard] = r
 	return r, nil
