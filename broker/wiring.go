@@ -192,6 +192,10 @@ func (b *Broker) openMeta(context.Context) error {
 }
 
 func (b *Broker) openController(context.Context) error {
+	var steady func(protocol.BrokerID) bool
+	if b.cfg.Moves.Leaders {
+		steady = b.steady
+	}
 	c, err := controller.New(controller.Config{
 		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),
 		Node: b.node, Founders: b.dir.id.Founders,
@@ -204,7 +208,7 @@ func (b *Broker) openController(context.Context) error {
 			CompactBytes: uint64(b.cfg.Raft.CompactBytes), Log: b.log, Metrics: partition.NewMetrics(b.reg),
 		},
 		FetchFrom: b.net.Fetch, ScrubEvery: b.cfg.Topics.ScrubEvery, ScrubRate: int(b.cfg.Topics.ScrubRate),
-		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.roomy, Steady: b.steady, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
+		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.roomy, Steady: steady, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
 	})
 	if err != nil {
 		return err
