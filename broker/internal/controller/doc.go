@@ -9,8 +9,9 @@
 //	<dir>/<shard>.deleted    its partition was deleted and the removal must be finished
 //
 // Goroutines: reconcile owns the slots and decides; at most Parallel start jobs and removeParallel removal jobs work for
-// it; announce broadcasts leaderships at once and repeats them every RefreshEvery; scrub looks for damage. All end with
-// Close; prefer gives leaderships back to preferred brokers. A replica that found damage asks the other ones through here (fetcher), and answers them (AnswerFetch).
+// it; announce broadcasts leaderships at once and repeats them every RefreshEvery; scrub looks for damage; prefer gives
+// leaderships back to preferred brokers, if Config.Steady names any; follow marks what Health tells. All end with Close. A replica that found
+// damage asks the other ones through here (fetcher), and answers them (AnswerFetch).
 //
 // Invariants:
 //
