@@ -192,9 +192,9 @@ func (b *Broker) openMeta(context.Context) error {
 }
 
 func (b *Broker) openController(context.Context) error {
-	var steady func(protocol.BrokerID) bool
-	if b.cfg.Moves.Leaders {
-		steady = b.steady
+	steady := b.steady
+	if b.cfg.Moves.KeepLeaders {
+		steady = nil
 	}
 	c, err := controller.New(controller.Config{
 		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),

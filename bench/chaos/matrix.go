@@ -200,7 +200,7 @@ var Rows = []Row{
 	},
 	{
 		Name: "transfers", Matrix: "28", Fault: "transfers", Target: Nobody, Steady: true, Pace: calmPace, Hold: Span{12 * time.Second, 14 * time.Second},
-		Must: []Evidence{{"transfers_rounds", 8, -1}, {"transfers_leaders_moved", 20, -1}, never("transfers_broken"), never("takeovers_death")},
+		Must: []Evidence{{"transfers_rounds", 8, -1}, {"transfers_leaders_moved", 20, -1}, never("transfers_broken"), never("transfers_turns_lost"), never("takeovers_death")},
 		Doc:  "every second another broker leads everything: the others are drained",
 	},
 	{
