@@ -115,6 +115,7 @@ var makers = func() map[string]maker {
 	} {
 		all[name] = func(o *Options, _ gear) Fault { return make(o) }
 	}
+	all["far-kill"] = func(_ *Options, g gear) Fault { return newFarKill(g.fronts) }
 	for name := range networkFaults(nil) {
 		all[name] = func(_ *Options, g gear) Fault { return networkFaults(g.fronts)[name] }
 	}

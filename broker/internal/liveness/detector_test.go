@@ -35,6 +35,8 @@ type hubPort struct {
 
 func (p *hubPort) Receive(fn func(protocol.BrokerID, []byte)) { p.fn = fn }
 
+func (p *hubPort) RoundTrip(protocol.BrokerID) time.Duration { return 0 }
+
 func (p *hubPort) Send(to protocol.BrokerID, b []byte) bool {
 	p.h.mu.Lock()
 	q := p.h.ports[to]
