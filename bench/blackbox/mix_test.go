@@ -112,16 +112,26 @@ func (m *mix) replace(t *testing.T, id int, dir string, end func(context.Context
 	m.awaitCaughtUp(t)
 }
 
-// bulk publishes several times what a log is compacted at.
+// bulk publishes twice what a log is compacted at and waits until its leader has compacted it: the first time may leave what was there
+// before.
 func (m *mix) bulk(t *testing.T) {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
 	p, err := m.client.Producer(ctx, "bulk")
 	require.NoError(t, err)
 	defer p.Close(ctx)
-	for range 64 {
-		_, err := p.Publish(ctx, client.Record{Value: bytes.Repeat([]byte("x"), 128<<10)})
+	for range 2 {
+		leader, err := m.Broker(m.leader(t, "bulk", 0))
 		require.NoError(t, err)
+		compactions := func() int {
+			return int(counters(metricsOf(t, leader.Admin), "trunkline_raft_compaction_seconds_count"))
+		}
+		before := compactions()
+		for range 16 {
+			_, err := p.Publish(ctx, client.Record{Value: bytes.Repeat([]byte("x"), 128<<10)})
+			require.NoError(t, err)
+		}
+		eventually(t, 30*time.Second, func() error { return atLeast(compactions(), before+1) })
 	}
 }
 

@@ -28,10 +28,11 @@ type levelRow struct {
 // levelReport is the cluster's level and what it could be.
 type levelReport struct {
 	Level    uint8      `json:"level"`
-	Shared   uint8      `json:"shared"`  // highest that all that answer understand, and never below Level
-	Newest   uint8      `json:"newest"`  // highest that some broker understands
-	Holding  []string   `json:"holding"` // sentences: what keeps the cluster from Newest, or from being asked
-	Silent   bool       `json:"silent"`  // some broker does not answer: nothing can be raised
+	Raised   uint8      `json:"raised_from,omitempty"` // by this command
+	Shared   uint8      `json:"shared"`                // highest that all that answer understand, and never below Level
+	Newest   uint8      `json:"newest"`                // highest that some broker understands
+	Holding  []string   `json:"holding"`               // sentences: what keeps the cluster from Newest, or from being asked
+	Silent   bool       `json:"silent"`                // some broker does not answer: nothing can be raised
 	Versions []string   `json:"versions"`
 	Brokers  []levelRow `json:"brokers"`
 }
@@ -67,6 +68,10 @@ func (r levelReport) due() bool { return !r.Silent && r.Shared > r.Level }
 
 // standing says what the level is and why it is not higher.
 func (r levelReport) standing() string {
+	raised := ""
+	if r.Raised != 0 {
+		raised = fmt.Sprintf("Raised from level %d to level %d: brokers of a release that does not understand it are refused from now on. ", r.Raised, r.Level)
+	}
 	switch {
 	case r.due() && r.Shared < r.Newest:
 		return fmt.Sprintf("The cluster is at level %d; all brokers understand level %d. Level %d is held back: %s.", r.Level, r.Shared, r.Newest,
@@ -74,11 +79,11 @@ func (r levelReport) standing() string {
 	case r.due():
 		return fmt.Sprintf("The cluster is at level %d; all brokers understand level %d.", r.Level, r.Shared)
 	case r.Newest > r.Level && len(r.Holding) > 0:
-		return fmt.Sprintf("The cluster stays at level %d. Level %d is held back: %s.", r.Level, r.Newest, strings.Join(r.Holding, "; "))
+		return raised + fmt.Sprintf("The cluster stays at level %d. Level %d is held back: %s.", r.Level, r.Newest, strings.Join(r.Holding, "; "))
 	case r.Silent:
 		return fmt.Sprintf("The cluster is at level %d: %s.", r.Level, strings.Join(r.Holding, "; "))
 	}
-	return fmt.Sprintf("The cluster is at level %d, the highest that its brokers understand.", r.Level)
+	return raised + fmt.Sprintf("The cluster is at level %d, the highest that its brokers understand.", r.Level)
 }
 
 // print says it for people.
@@ -156,6 +161,6 @@ func finalize(ctx context.Context, a levelAdmin, dryRun bool) (levelReport, erro
 	if err != nil {
 		return r, err
 	}
-	r.Level = uint8(level)
+	r.Raised, r.Level = r.Level, uint8(level)
 	return r, nil
 }
