@@ -65,7 +65,7 @@ func (l *link) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began, addr := time.Now(), l.p.address()
 		d, err := n.dial(ctx, addr, l.p.id, l.kind, l.lane)
-		if err == nil && !l.p.meet(d.hello.BootID, true, began, true) {
+		if err == nil && !l.p.meet(d.hello, true, began, true) {
 			_ = d.conn.Close()
 			err = errStale
 		}

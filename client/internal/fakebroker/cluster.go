@@ -72,6 +72,7 @@ type Cluster struct {
 	nextID    protocol.ProducerID
 	requests  map[uint64]string
 	states    map[protocol.BrokerID]protocol.BrokerState // active if missing
+	level     protocol.Level                             // of the cluster
 }
 
 type topic struct {
