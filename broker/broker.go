@@ -67,6 +67,7 @@ type Broker struct {
 	short    atomic.Bool // of disk space
 	formed   atomic.Bool // registered in the metadata since this start
 	refused  refusals
+	pulse    pulse
 	planMu   sync.Mutex // one preview at a time
 	fatal    chan error // first reason why this broker must not go on; capacity 1
 

@@ -280,7 +280,11 @@ func (b *Broker) openListener(context.Context) error {
 }
 
 func (b *Broker) openAdmin(context.Context) error {
-	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, CaughtUp: b.CaughtUp, Damage: b.controller.Damage, Gatherer: b.metrics, Register: b.reg, Log: b.log})
+	b.pulse.parts = b.vitalParts()
+	s, err := admin.Start(admin.Config{
+		Listen: b.cfg.AdminListen, Alive: b.Alive, Ready: b.Ready, CaughtUp: b.CaughtUp, Damage: b.controller.Damage,
+		Gatherer: b.metrics, Register: b.reg, Log: b.log,
+	})
 	if err != nil {
 		return err
 	}
