@@ -35,6 +35,9 @@ var Version = "dev"
 // DrainLimit bounds Drain: after it the broker stops whatever is left to hand over.
 const DrainLimit = 8 * time.Second
 
+// ErrDecommissioned is in the error of Open and Run of a broker whose ID was taken out of the cluster: there is no way back.
+var ErrDecommissioned = errors.New("was decommissioned")
+
 // Broker is one running broker.
 type Broker struct {
 	cfg     Config

@@ -100,6 +100,9 @@ func (b *Broker) probePeers(ctx context.Context) error {
 }
 
 func (b *Broker) rejected(by protocol.BrokerID, r raftnet.Reject) error {
+	if r.Code == raftnet.RejectRetired {
+		return fmt.Errorf("broker %d refuses this broker (data_dir %s), which %w: %s", by, b.cfg.DataDir, ErrDecommissioned, r.Reason)
+	}
 	return fmt.Errorf("broker %d refuses this broker (ID %d, data_dir %s): %s", by, b.cfg.Broker, b.cfg.DataDir, r.Reason)
 }
 
