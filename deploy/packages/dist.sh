@@ -28,29 +28,27 @@ release() {
 
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 PACKAGE_VERSION=$(release)
-PACKAGE_TIME=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
-export SOURCE_DATE_EPOCH PACKAGE_VERSION PACKAGE_TIME LC_ALL=C TZ=UTC CGO_ENABLED=0 GOFLAGS=-trimpath
+export SOURCE_DATE_EPOCH PACKAGE_VERSION LC_ALL=C TZ=UTC CGO_ENABLED=0 GOFLAGS=-trimpath
 export -n TRUNKLINE_CONTEXT
 umask 022
 rm -rf "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# build DIR ARCH
-build() {
-	GOOS=linux GOARCH=$2 go build -buildvcs=true -ldflags "-s -w -X $module/broker.Version=$PACKAGE_VERSION" \
-		-o "$1/" "${programs[@]/#/./cmd/}"
-}
+host=$(go env GOHOSTARCH)
+for arch in $(printf '%s\n' "$host" "$@" | sort -u); do
+	GOOS=linux GOARCH=$arch go build -buildvcs=true -ldflags "-s -w -X $module/broker.Version=$PACKAGE_VERSION" \
+		-o "$work/$arch/" "${programs[@]/#/./cmd/}"
+done
 
-# The pages and completions are written by the programs themselves, built for this machine.
-build "$work/host" "$(go env GOHOSTARCH)"
+# The pages and completions are written by the programs themselves.
 mkdir -p "$work"/{man/man1,man/man8,completion/{bash,zsh,fish}} "$out"
 for p in "${programs[@]}"; do
 	section=1 && [ "$p" != trunklined ] || section=8
-	env -i SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" TZ=UTC "$work/host/$p" manual "$work/man/man$section"
-	env -i "$work/host/$p" completion bash >"$work/completion/bash/$p"
-	env -i "$work/host/$p" completion zsh >"$work/completion/zsh/_$p"
-	env -i "$work/host/$p" completion fish >"$work/completion/fish/$p.fish"
+	env -i SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" TZ=UTC "$work/$host/$p" manual "$work/man/man$section"
+	env -i "$work/$host/$p" completion bash >"$work/completion/bash/$p"
+	env -i "$work/$host/$p" completion zsh >"$work/completion/zsh/_$p"
+	env -i "$work/$host/$p" completion fish >"$work/completion/fish/$p.fish"
 done
 gzip -9n "$work"/man/man?/*
 
@@ -58,8 +56,8 @@ for arch in "$@"; do
 	name=trunkline_${PACKAGE_VERSION}_linux_$arch
 	STAGE=$work/$name
 	export STAGE ARCH=$arch
-	mkdir -p "$STAGE"
-	build "$STAGE/bin" "$arch"
+	mkdir "$STAGE"
+	cp -r "$work/$arch" "$STAGE/bin"
 	cp -r "$work/man" "$work/completion" "$STAGE/"
 	cp LICENSE README.md "$STAGE/"
 	for p in "${programs[@]}"; do
