@@ -114,3 +114,4 @@ clean: ## remove bin/
 	rm -rf $(BIN)
 
 include deploy/packages/packages.mk
+include deploy/docker/docker.mk
