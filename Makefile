@@ -115,3 +115,6 @@ ci: lint test mix ## what CI runs
 
 clean: ## remove bin/
 	rm -rf $(BIN)
+
+include deploy/packages/packages.mk
+include deploy/docker/docker.mk

@@ -136,6 +136,24 @@ func statesOf(vs []View, b protocol.BrokerID) (out []State) {
 	return out
 }
 
+func TestSincePingGrowsWhenPingsStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Config{Self: 1, Port: deafPort{}})
+		d.Start(t.Context())
+		time.Sleep(time.Minute)
+		require.LessOrEqual(t, d.SincePing(), DefaultPingInterval)
+		d.Close()
+		time.Sleep(time.Minute)
+		require.GreaterOrEqual(t, d.SincePing(), time.Minute)
+	})
+}
+
+// deafPort takes everything and brings nothing.
+type deafPort struct{}
+
+func (deafPort) Send(protocol.BrokerID, []byte) bool            { return true }
+func (deafPort) Receive(func(from protocol.BrokerID, _ []byte)) {}
+
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(3)
