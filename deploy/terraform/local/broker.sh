@@ -89,9 +89,6 @@ restart)
 	stop "$dir"
 	start "$dir" "$1"
 	;;
-erase)
-	rm -rf "$dir"
-	rmdir "$(dirname "$dir")" 2>/dev/null || true
-	;;
+erase) rm -rf "$dir" ;;
 *) fail "unknown word $verb" ;;
 esac

@@ -39,8 +39,20 @@ module "config" {
   client      = { ca = "pki/ca.pem", token_file = "pki/token" }
 }
 
+# Last to go.
+resource "terraform_data" "directory" {
+  input = { DIRECTORY = local.directory }
+
+  provisioner "local-exec" {
+    when        = destroy
+    command     = "rmdir \"$DIRECTORY\" || true # somebody else keeps something there"
+    environment = self.input
+  }
+}
+
 module "certificates" {
-  source = "../modules/certificates"
+  source     = "../modules/certificates"
+  depends_on = [terraform_data.directory]
 
   directory    = "${local.directory}/pki"
   certificates = module.config.certificates
@@ -89,7 +101,8 @@ resource "terraform_data" "process" {
 }
 
 module "membership" {
-  source = "../modules/membership"
+  source     = "../modules/membership"
+  depends_on = [terraform_data.directory]
 
   directory     = local.directory
   context       = module.config.context

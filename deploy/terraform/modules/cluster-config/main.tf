@@ -50,7 +50,7 @@ locals {
     size  = pow(2, 32 - tonumber(split("/", z.cidr)[1]))
   } }
   overlaps = flatten([for a, ra in local.ranges : [for b, rb in local.ranges : "${a} (${var.zones[a].cidr}) and ${b} (${var.zones[b].cidr})"
-  if a < b && ra.first < rb.first + rb.size && rb.first < ra.first + ra.size]])
+  if index(keys(local.ranges), a) < index(keys(local.ranges), b) && ra.first < rb.first + rb.size && rb.first < ra.first + ra.size]])
   strangers = [for id, b in local.active : "${id} in ${b.zone}" if length(var.zones) > 0 && !contains(keys(var.zones), b.zone)]
   outside = [for id, b in local.active : "${id} (${b.host}, not in ${var.zones[b.zone].cidr})"
     if contains(keys(var.zones), b.zone) && can(cidrhost("${b.host}/32", 0)) &&

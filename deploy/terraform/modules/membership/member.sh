@@ -108,9 +108,9 @@ restart() {
 	alone
 	if [ "$(cat "$notes/keys/$id" 2>/dev/null)" = "$1" ]; then return 0; fi
 	skip=$(ask broker list --json | awk -v id="$id" '/"id":/ && $2 + 0 != id { printf "%s%d", sep, $2 + 0; sep = "," }')
-	# ROLL_FLAGS are words on purpose.
+	# What CMD starts must not inherit the lock. ROLL_FLAGS are words on purpose.
 	# shellcheck disable=SC2086
-	ask cluster roll ${skip:+--skip "$skip"} --restart-cmd "$2" --wait "${WAIT}s" $ROLL_FLAGS
+	ask cluster roll ${skip:+--skip "$skip"} --restart-cmd "$2" --wait "${WAIT}s" $ROLL_FLAGS 9>&-
 	printf '%s' "$1" >"$notes/keys/$id"
 }
 
