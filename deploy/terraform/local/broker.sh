@@ -9,7 +9,7 @@
 #   broker.sh restart DIR TRUNKLINED   both
 #   broker.sh erase DIR                remove DIR
 #
-# The supervisor starts the broker again when it ends with another code than 0 (0: it was stopped, or decommissioned), after
+# The supervisor starts the broker again unless it ends with code 0 (stopped) or 78 (decommissioned, or misconfigured), after
 # 1 s, then 2 s and so on up to 30 s; a broker that ran for a minute begins anew. Log lines are appended to DIR/log.
 set -eu
 umask 077
@@ -40,7 +40,7 @@ supervise() {
 		done
 		child=''
 		rm -f "$dir/broker.pid"
-		if [ -n "$ending" ] || [ "$code" = 0 ]; then break; fi
+		if [ -n "$ending" ] || [ "$code" = 0 ] || [ "$code" = 78 ]; then break; fi
 		[ $(($(date +%s) - began)) -lt 60 ] || pause=1
 		echo "supervisor: the broker ended with code $code; it is started again in $pause s"
 		sleep "$pause" &

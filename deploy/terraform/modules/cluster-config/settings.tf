@@ -79,7 +79,7 @@ variable "settings" {
 
 # What the broker would take, to refuse contradictions here: it does the same at its start, when the machine is there already.
 locals {
-  units = {
+  unit_sizes = {
     B  = 1, kB = 1e3, KiB = 1024, MB = 1e6, MiB = 1048576, GB = 1e9, GiB = 1073741824, TB = 1e12, TiB = 1099511627776
     ms = 1, s = 1e3, m = 6e4, h = 36e5
   }
@@ -99,5 +99,5 @@ locals {
     repair_after         = coalesce(var.settings.moves.repair_after, "10m")
   }
   # Bytes, or milliseconds.
-  amounts = { for k, v in local.texts : k => parseint(regex("^[0-9]+", v), 10) * local.units[regex("[A-Za-z]+$", v)] }
+  amounts = { for k, v in local.texts : k => parseint(regex("^[0-9]+", v), 10) * local.unit_sizes[regex("[A-Za-z]+$", v)] }
 }

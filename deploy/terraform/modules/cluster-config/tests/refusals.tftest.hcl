@@ -354,3 +354,52 @@ run "repair_too_soon" {
   expect_failures = [output.configurations]
 }
 
+run "a_package_of_another_kind" {
+  command = plan
+  variables {
+    machine = { package = "/opt/trunkline.tar.gz", files = [{ path = "/etc/trunkline/trunkline.yaml", command = "get" }] }
+  }
+  expect_failures = [var.machine]
+}
+
+run "a_download_without_digest" {
+  command = plan
+  variables {
+    machine = { package = "https://packages.example/trunkline.deb", files = [{ path = "/etc/trunkline/trunkline.yaml", command = "get" }] }
+  }
+  expect_failures = [var.machine]
+}
+
+run "a_machine_without_configuration" {
+  command = plan
+  variables {
+    machine = { package = "/opt/trunkline.deb", files = [] }
+  }
+  expect_failures = [var.machine]
+}
+
+run "a_command_of_two_lines" {
+  command = plan
+  variables {
+    machine = { package = "/opt/trunkline.deb", files = [{ path = "/etc/trunkline/trunkline.yaml", command = "a\nb" }] }
+  }
+  expect_failures = [var.machine]
+}
+
+run "a_machine_with_its_data_elsewhere" {
+  command = plan
+  variables {
+    data_dir = "/srv/data"
+    machine  = { package = "/opt/trunkline.deb", files = [{ path = "/etc/trunkline/trunkline.yaml", command = "get" }] }
+  }
+  expect_failures = [var.machine]
+}
+
+run "a_device_that_is_none" {
+  command = plan
+  variables {
+    data_devices = { "1" = "sdf" }
+  }
+  expect_failures = [var.data_devices]
+}
+

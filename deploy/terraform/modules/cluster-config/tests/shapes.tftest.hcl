@@ -157,3 +157,31 @@ run "several_on_one_host" {
     error_message = "{id} must become the broker's ID"
   }
 }
+
+run "machines" {
+  command = plan
+  variables {
+    brokers = { for n in range(1, 4) : n => { host = "b${n}.example" } }
+    machine = {
+      package = "https://packages.example/trunkline_1_amd64.deb"
+      sha256  = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+      files   = [{ path = "/etc/trunkline/trunkline.yaml", command = "secret get broker-{id}/config" }]
+    }
+    data_devices = { "2" = "/dev/disk/by-id/volume-2" }
+  }
+  assert {
+    condition = alltrue([for id, text in output.cloud_init : startswith(text, "#cloud-config\n")
+    && yamldecode(text).runcmd[1] == ["systemctl", "enable", "--now", "--no-block", "trunkline-machine.service"]])
+    error_message = "user data must be a cloud-config that starts the bootstrap"
+  }
+  assert {
+    condition = contains([for f in yamldecode(output.cloud_init["2"]).write_files : f.content if endswith(f.path, "/files")],
+    "0640 /etc/trunkline/trunkline.yaml secret get broker-2/config\n")
+    error_message = "the files of a machine are those of its broker"
+  }
+  assert {
+    condition = (contains([for f in yamldecode(output.cloud_init["2"]).write_files : f.path], "/etc/systemd/system/var-lib-trunkline.mount")
+    && !contains([for f in yamldecode(output.cloud_init["1"]).write_files : f.path], "/etc/systemd/system/var-lib-trunkline.mount"))
+    error_message = "only a machine with a volume mounts one"
+  }
+}
