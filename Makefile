@@ -112,3 +112,5 @@ ci: lint test ## what CI runs
 
 clean: ## remove bin/
 	rm -rf $(BIN)
+
+include deploy/terraform/terraform.mk
