@@ -118,3 +118,4 @@ clean: ## remove bin/
 
 include deploy/packages/packages.mk
 include deploy/docker/docker.mk
+include deploy/terraform/terraform.mk

@@ -153,6 +153,7 @@ type deafPort struct{}
 
 func (deafPort) Send(protocol.BrokerID, []byte) bool            { return true }
 func (deafPort) Receive(func(from protocol.BrokerID, _ []byte)) {}
+func (deafPort) RoundTrip(protocol.BrokerID) time.Duration      { return 0 }
 
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
