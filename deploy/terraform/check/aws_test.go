@@ -17,14 +17,27 @@ type account struct {
 	config, data, state, certs, log string
 }
 
-func openAccount(t *testing.T) *account {
+// TestAWS holds aws/ to what it says, as far as that goes without AWS.
+func TestAWS(t *testing.T) {
+	double := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(double, "terraform-provider-aws"), "./double").CombinedOutput(); err != nil {
+		t.Fatalf("build the double: %v\n%s", err, out)
+	}
+	for name, test := range map[string]func(*testing.T, *account){
+		"changes": awsChanges, "existing VPC": awsInAnExistingVPC, "refusals": awsRefusals,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, openAccount(t, double))
+		})
+	}
+}
+
+func openAccount(t *testing.T, double string) *account {
 	t.Helper()
 	tmp := t.TempDir()
 	a := &account{t: t, config: filepath.Join(tmp, "terraformrc"), data: filepath.Join(tmp, "data"), state: filepath.Join(tmp, "state"), certs: filepath.Join(tmp, "tls"), log: filepath.Join(tmp, "log")}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(tmp, "terraform-provider-aws"), "./double").CombinedOutput(); err != nil {
-		t.Fatalf("build the double: %v\n%s", err, out)
-	}
-	text := fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = %q\n  }\n}\n", tmp)
+	text := fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = %q\n  }\n}\n", double)
 	if err := os.WriteFile(a.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +132,8 @@ func (a *account) done(kinds ...string) (all []string) {
 	return all
 }
 
-func TestAWS(t *testing.T) {
-	a := openAccount(t)
+// awsChanges makes a cluster, replaces a machine, adds and retires a broker, and destroys everything.
+func awsChanges(t *testing.T, a *account) {
 	a.certify(1, 2, 3, 4)
 	values := a.values(nil)
 	if made := a.apply(values); len(made) != 9 {
@@ -171,8 +184,7 @@ func (a *account) keepsSecrets() {
 	}
 }
 
-func TestAWSInAnExistingVPC(t *testing.T) {
-	a := openAccount(t)
+func awsInAnExistingVPC(t *testing.T, a *account) {
 	a.certify(1, 2, 3)
 	existing := map[string]any{"id": "vpc-1", "subnets": map[string]string{"eu-central-1a": "subnet-1", "eu-central-1b": "subnet-2", "eu-central-1c": "subnet-3"}}
 	out, err := a.run(append([]string{"plan"}, a.values(map[string]any{"vpc": existing, "new_vpc": nil})...)...)
@@ -181,8 +193,7 @@ func TestAWSInAnExistingVPC(t *testing.T) {
 	}
 }
 
-func TestAWSRefuses(t *testing.T) {
-	a := openAccount(t)
+func awsRefusals(t *testing.T, a *account) {
 	a.certify(1, 2, 3)
 	two := map[string]any{"1": map[string]any{"zone": "eu-central-1a"}, "2": map[string]any{"zone": "eu-central-1b"}}
 	same := three(map[string]any{"3": map[string]any{"zone": "eu-central-1b"}})

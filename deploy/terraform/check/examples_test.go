@@ -12,6 +12,7 @@ import (
 
 // TestExampleMachines: what the example writes for three machines is what the broker takes, and destroy removes it.
 func TestExampleMachines(t *testing.T) {
+	t.Parallel()
 	tmp := t.TempDir()
 	dir, data := filepath.Join(tmp, "machines"), filepath.Join(tmp, "data")
 	run := func(verb string, more ...string) {

@@ -66,6 +66,7 @@ func TestTwoAtOnceAreNotReplaced(t *testing.T) {
 }
 
 func TestLocalRefuses(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	for _, c := range []struct{ variable, says string }{
 		{"founders=2", "found with 1, 3, 5 or 7 brokers"},
