@@ -35,6 +35,9 @@ var Version = "dev"
 // DrainLimit bounds Drain: after it the broker stops whatever is left to hand over.
 const DrainLimit = 8 * time.Second
 
+// ErrDecommissioned is in the error of Open and Run of a broker whose ID was taken out of the cluster: there is no way back.
+var ErrDecommissioned = errors.New("was decommissioned")
+
 // Broker is one running broker.
 type Broker struct {
 	cfg     Config
@@ -46,6 +49,8 @@ type Broker struct {
 	started time.Time
 	dir     *dataDir
 	known   *registry
+	levels  protocol.Levels // that this broker understands
+	founds  bool            // a cluster, in this run
 
 	certs      *certificates
 	net        *raftnet.Network
@@ -67,6 +72,7 @@ type Broker struct {
 	short    atomic.Bool // of disk space
 	formed   atomic.Bool // registered in the metadata since this start
 	refused  refusals
+	pulse    pulse
 	planMu   sync.Mutex // one preview at a time
 	fatal    chan error // first reason why this broker must not go on; capacity 1
 
@@ -86,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	self, _ := cfg.Self() // Validate checked it
-	b := &Broker{cfg: cfg, self: self, started: time.Now(), fatal: make(chan error, 1), metrics: cfg.Registerer}
+	b := &Broker{cfg: cfg, self: self, levels: cfg.levels, started: time.Now(), fatal: make(chan error, 1), metrics: cfg.Registerer}
 	if b.metrics == nil {
 		b.metrics = prometheus.NewRegistry()
 		b.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -125,7 +131,8 @@ func (b *Broker) openDir(context.Context) error {
 		return err
 	}
 	b.dir = dir
-	b.known = newRegistry(dir)
+	b.known = newRegistry(dir, b.levels)
+	b.founds = len(dir.id.Founders) > 0 && !dir.id.formed()
 	b.closing("data directory", dir.close)
 	return nil
 }

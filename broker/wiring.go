@@ -46,7 +46,7 @@ const (
 // openNetwork binds the Raft listener and asks the peers whether they would have this broker.
 func (b *Broker) openNetwork(ctx context.Context) error {
 	n, err := raftnet.New(raftnet.Config{
-		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
+		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID, Levels: b.levels,
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
 		CheckPeer: b.known.check, OnRejected: b.onRejected, OnPeerDown: b.onPeerDown, OnPeerUp: b.onPeerUp,
 		OnJoin:                 b.onJoin,
@@ -100,6 +100,9 @@ func (b *Broker) probePeers(ctx context.Context) error {
 }
 
 func (b *Broker) rejected(by protocol.BrokerID, r raftnet.Reject) error {
+	if r.Code == raftnet.RejectRetired {
+		return fmt.Errorf("broker %d refuses this broker (data_dir %s), which %w: %s", by, b.cfg.DataDir, ErrDecommissioned, r.Reason)
+	}
 	return fmt.Errorf("broker %d refuses this broker (ID %d, data_dir %s): %s", by, b.cfg.Broker, b.cfg.DataDir, r.Reason)
 }
 
@@ -192,9 +195,9 @@ func (b *Broker) openMeta(context.Context) error {
 }
 
 func (b *Broker) openController(context.Context) error {
-	var steady func(protocol.BrokerID) bool
-	if b.cfg.Moves.Leaders {
-		steady = b.steady
+	steady := b.steady
+	if b.cfg.Moves.KeepLeaders {
+		steady = nil
 	}
 	c, err := controller.New(controller.Config{
 		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),
@@ -234,7 +237,7 @@ func (b *Broker) openSession(ctx context.Context) error {
 	b.server, err = session.NewServer(session.Config{
 		Cluster: b.cfg.Cluster, Self: b.cfg.Broker, Version: Version, Tokens: tokens,
 		Meta: session.FromMeta(b.meta), Leaders: session.FromLeaders(b.meta.Leaders()), Partitions: session.FromReplicas(b.controller.Get),
-		Alive: b.aliveOrSelf, Status: b.status, Plan: b.plan,
+		Alive: b.aliveOrSelf, Status: b.status, Plan: b.plan, RaiseLevel: b.raiseLevel,
 		Limits: session.Limits{MaxRecordBytes: int(l.MaxRecord), MaxBatchBytes: int(l.MaxBatch), InFlightBytes: int(l.ConnInFlight)},
 		Feed:   feed.Config{}, Log: b.log, Registerer: b.reg,
 	})
@@ -280,7 +283,11 @@ func (b *Broker) openListener(context.Context) error {
 }
 
 func (b *Broker) openAdmin(context.Context) error {
-	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, CaughtUp: b.CaughtUp, Damage: b.controller.Damage, Gatherer: b.metrics, Register: b.reg, Log: b.log})
+	b.pulse.parts = b.vitalParts()
+	s, err := admin.Start(admin.Config{
+		Listen: b.cfg.AdminListen, Alive: b.Alive, Ready: b.Ready, CaughtUp: b.CaughtUp, Damage: b.controller.Damage,
+		Gatherer: b.metrics, Register: b.reg, Log: b.log,
+	})
 	if err != nil {
 		return err
 	}
