@@ -119,6 +119,13 @@ func stop(t *testing.T, nspawn *exec.Cmd, console *bytes.Buffer) {
 	}
 }
 
+// in returns the same machine for a part of the test.
+func (m *machine) in(t *testing.T) *machine {
+	part := *m
+	part.t = t
+	return &part
+}
+
 // try runs a command in the machine and returns what it printed.
 func (m *machine) try(args ...string) (string, error) {
 	return command(m.t, "nsenter", append([]string{"-t", strconv.Itoa(m.pid), "-a", "--"}, args...)...)
