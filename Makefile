@@ -20,7 +20,7 @@ NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build faults planted steps demo hostile scale chaos chaos-smoke chaos-power chaos-peers bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
+.PHONY: help build faults planted mix steps demo hostile scale chaos chaos-smoke chaos-power chaos-peers bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ faults: ## build bin/faults/trunklined, whose failpoints a test can set (tag fau
 
 planted: ## the chaos run must find each planted bug within two minutes; root and loop devices (SEED)
 	SEED=$(SEED) $(GO) test -tags faults -count 1 -timeout 20m -v -run TestPlanted ./bench/chaos
+
+mix: ## the release before (bench/blackbox/PREVIOUS) and this one in one cluster: rolled there, back, there, finalised; under two minutes
+	$(GO) test -tags mix -count 1 -timeout 8m -v -run TestMixed ./bench/blackbox
 
 steps: ## end the leader at every step of a move and of a decommission, with real Raft, about two minutes
 	$(GO) test -tags faults -count 1 -timeout 10m -v -run TestLeadersEnd ./broker
@@ -108,10 +111,11 @@ fuzz: ## every fuzz test for TIME (default 10s)
 	  done; \
 	done
 
-ci: lint test ## what CI runs
+ci: lint test mix ## what CI runs
 
 clean: ## remove bin/
 	rm -rf $(BIN)
 
 include deploy/packages/packages.mk
 include deploy/docker/docker.mk
+include deploy/terraform/terraform.mk

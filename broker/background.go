@@ -26,6 +26,9 @@ const (
 func (b *Broker) background() {
 	b.wg.Go(b.register)
 	b.wg.Go(b.followBrokers)
+	if b.founds {
+		b.wg.Go(b.finaliseFounded)
+	}
 	b.wg.Go(b.standAside)
 	b.wg.Go(func() { b.mover.Run(b.ctx) })
 	b.wg.Go(func() { b.planner.Run(b.ctx) })
@@ -36,7 +39,7 @@ func (b *Broker) background() {
 func (b *Broker) register() {
 	self := meta.Broker{
 		ID: b.cfg.Broker, Listen: b.self.Listen, Admin: b.self.Admin, RaftAddr: b.self.Raft,
-		DirID: meta.DirID(b.dir.id.DirID), Zone: b.cfg.Zone, Founder: len(b.dir.id.Founders) > 0,
+		DirID: meta.DirID(b.dir.id.DirID), Zone: b.cfg.Zone, Levels: b.levels, Founder: len(b.dir.id.Founders) > 0,
 	}
 	for b.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(b.ctx, registerTry)
@@ -68,7 +71,7 @@ func (b *Broker) followBrokers() {
 			b.fail(fmt.Errorf("broker %d %w: its data_dir %s can be deleted", b.cfg.Broker, ErrDecommissioned, b.cfg.DataDir))
 			return
 		}
-		news, err := b.known.learn(im.Version, bookOf(im))
+		news, err := b.known.learn(im.Version, im.Level, bookOf(im))
 		if err != nil {
 			b.fail(err)
 			return

@@ -49,6 +49,8 @@ type Broker struct {
 	started time.Time
 	dir     *dataDir
 	known   *registry
+	levels  protocol.Levels // that this broker understands
+	founds  bool            // a cluster, in this run
 
 	certs      *certificates
 	net        *raftnet.Network
@@ -90,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	self, _ := cfg.Self() // Validate checked it
-	b := &Broker{cfg: cfg, self: self, started: time.Now(), fatal: make(chan error, 1), metrics: cfg.Registerer}
+	b := &Broker{cfg: cfg, self: self, levels: cfg.levels, started: time.Now(), fatal: make(chan error, 1), metrics: cfg.Registerer}
 	if b.metrics == nil {
 		b.metrics = prometheus.NewRegistry()
 		b.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -129,7 +131,8 @@ func (b *Broker) openDir(context.Context) error {
 		return err
 	}
 	b.dir = dir
-	b.known = newRegistry(dir)
+	b.known = newRegistry(dir, b.levels)
+	b.founds = len(dir.id.Founders) > 0 && !dir.id.formed()
 	b.closing("data directory", dir.close)
 	return nil
 }

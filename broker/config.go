@@ -57,6 +57,8 @@ type Config struct {
 	// and a registry of the broker's own. A Registerer is for one broker at a time.
 	Logger     *slog.Logger         `yaml:"-"`
 	Registerer *prometheus.Registry `yaml:"-"`
+
+	levels protocol.Levels `yaml:"-"` // that the broker understands; only tests set others than meta.Understood
 }
 
 // Member is one initial member, by the addresses at which others reach it.
@@ -134,6 +136,7 @@ func (c Config) WithDefaults() Config {
 		c.Join = nil // an empty list says the same
 	}
 	setDefault(&c.Cluster, "trunkline")
+	setDefault(&c.levels, meta.Understood())
 	setDefault(&c.Broker, 1)
 	setDefault(&c.DataDir, "trunkline-data")
 	if len(c.Members) == 0 {

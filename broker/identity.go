@@ -12,11 +12,16 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/protocol"
 )
 
-// identityVersion is the version of the data directory's layout. Never reuse a number.
-const identityVersion = 2
+// The versions of the data directory's layout. Never reuse a number. identityStated is written from meta.LevelStated on, so that a release
+// of before there were levels refuses the directory.
+const (
+	identityFirst  = 2
+	identityStated = 3
+)
 
 // identity is the marker file of a data directory. It ties the directory to one broker of one cluster, so
 // that a foreign directory is refused before Raft could vote with it.
@@ -38,6 +43,8 @@ type identity struct {
 	Peers map[protocol.BrokerID]peer `json:"peers,omitempty"`
 	// PeersVersion is the version of the metadata that Peers are from.
 	PeersVersion uint64 `json:"peers_version,omitempty"`
+	// Level is the cluster's as Peers are its brokers. 0 means meta.LevelFirst.
+	Level protocol.Level `json:"level,omitempty"`
 }
 
 // peer is what a broker remembers of another one.
@@ -51,6 +58,20 @@ type peer struct {
 func (i *identity) formed() bool {
 	_, registered := i.Peers[i.Broker]
 	return registered
+}
+
+// checkLevel refuses software that does not understand what the cluster may write, or what it still writes.
+func (i *identity) checkLevel(path string, understood protocol.Levels) error {
+	level := max(i.Level, meta.LevelFirst)
+	switch {
+	case !i.formed() || understood.Has(level):
+		return nil
+	case understood.Highest < level:
+		return fmt.Errorf("%s: the cluster was finalised at level %d and this trunklined understands %s: there is no way back to this "+
+			"release, install the one that the other brokers run", path, level, understood)
+	}
+	return fmt.Errorf("%s: the cluster is at level %d and this trunklined understands %s: it is too new. Put the release from before back, "+
+		"upgrade all brokers to one that understands both levels, run `trunkline cluster finalize`, and upgrade again", path, level, understood)
 }
 
 type dirID [16]byte
@@ -108,14 +129,15 @@ func (d *dataDir) loadIdentity(cfg Config) error {
 			"`trunkline broker replace %d --with NEW_ID`", path, err, cfg.Broker)
 	}
 	switch {
-	case d.id.Version != identityVersion:
-		return fmt.Errorf("%s has layout version %d and this trunklined knows %d: run the version that wrote it", path, d.id.Version, identityVersion)
+	case d.id.Version < identityFirst || d.id.Version > identityStated:
+		return fmt.Errorf("%s has layout version %d and this trunklined knows %d to %d: run the version that wrote it",
+			path, d.id.Version, identityFirst, identityStated)
 	case d.id.Cluster != cfg.Cluster:
 		return fmt.Errorf("data_dir %s belongs to cluster %q, the configuration says %q: set data_dir or cluster right", d.path, d.id.Cluster, cfg.Cluster)
 	case d.id.Broker != cfg.Broker:
 		return fmt.Errorf("data_dir %s belongs to broker %d, the configuration says %d: set data_dir or broker right", d.path, d.id.Broker, cfg.Broker)
 	case d.id.formed():
-		return nil
+		return d.id.checkLevel(path, cfg.levels)
 	case !slices.Equal(d.id.Founders, founders(cfg)):
 		return fmt.Errorf("members, join: data_dir %s was made to found a cluster of %v (none: to join one), the configuration says %v; "+
 			"put it back, or, if the cluster was never ready, delete data_dir on all its founders", d.path, d.id.Founders, founders(cfg))
@@ -130,7 +152,7 @@ func (d *dataDir) createIdentity(cfg Config) error {
 			return fmt.Errorf("data_dir %s holds %s/ but no identity.json: it is not a whole Trunkline data directory; restore identity.json or choose an empty data_dir", d.path, name)
 		}
 	}
-	d.id = identity{Version: identityVersion, Cluster: cfg.Cluster, Broker: cfg.Broker, Founders: founders(cfg)}
+	d.id = identity{Cluster: cfg.Cluster, Broker: cfg.Broker, Founders: founders(cfg)}
 	_, _ = rand.Read(d.id.DirID[:]) // never fails: crypto/rand
 	return d.saveIdentity()
 }
@@ -150,6 +172,10 @@ func founders(cfg Config) []protocol.BrokerID {
 
 // saveIdentity replaces the marker atomically and durably.
 func (d *dataDir) saveIdentity() error {
+	d.id.Version = identityFirst
+	if d.id.Level >= meta.LevelStated {
+		d.id.Version = identityStated
+	}
 	text, err := json.MarshalIndent(d.id, "", "  ")
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)

@@ -28,6 +28,7 @@ type joinAnswer struct {
 	Code    protocol.Code              `json:"code,omitempty"` // 0: registered
 	Message string                     `json:"message,omitempty"`
 	Version uint64                     `json:"version,omitempty"` // of the metadata
+	Level   protocol.Level             `json:"level,omitempty"`   // of the cluster; 0: the first
 	Brokers map[protocol.BrokerID]peer `json:"brokers,omitempty"`
 }
 
@@ -47,7 +48,7 @@ func (b *Broker) join(ctx context.Context) error {
 			answer, err := b.askToJoin(ctx, addr, request)
 			if err == nil {
 				b.log.Info("joined the cluster", "by", addr, "brokers", len(answer.Brokers))
-				_, err = b.known.learn(answer.Version, answer.Brokers)
+				_, err = b.known.learn(answer.Version, answer.Level, answer.Brokers)
 				return err
 			}
 			var refused *protocol.Error
@@ -97,7 +98,7 @@ func (b *Broker) onJoin(ctx context.Context, from raftnet.PeerHello, request []b
 		}
 	} else {
 		im := b.meta.Image()
-		answer.Version, answer.Brokers = im.Version, bookOf(im)
+		answer.Version, answer.Level, answer.Brokers = im.Version, im.Level, bookOf(im)
 	}
 	text, err := json.Marshal(answer)
 	if err != nil {
@@ -114,8 +115,11 @@ func (b *Broker) admitBroker(ctx context.Context, from raftnet.PeerHello, reques
 	if err := checkAdvertised(r.Raft, true); err != nil { // a book with an address that cannot be dialled would be refused as a whole
 		return protocol.Errorf(protocol.CodeInvalidConfig, "members: raft: %v", err)
 	}
+	if level := b.meta.Image().Level; !from.Levels.Has(level) { // the metadata keep no such word at the first level
+		return protocol.Errorf(protocol.CodeInvalidConfig, "%s", meta.Refusal(level, from.Broker, from.Levels))
+	}
 	return b.meta.RegisterBroker(ctx, meta.Broker{
-		ID: from.Broker, Listen: r.Listen, Admin: r.Admin, RaftAddr: r.Raft, Zone: r.Zone, DirID: meta.DirID(from.DirID), State: meta.Active,
+		Levels: from.Levels, ID: from.Broker, Listen: r.Listen, Admin: r.Admin, RaftAddr: r.Raft, Zone: r.Zone, DirID: meta.DirID(from.DirID), State: meta.Active,
 	})
 }
 

@@ -209,11 +209,11 @@ func TestAnOldImageDoesNotShrinkTheBook(t *testing.T) {
 	cfg := alone(t.TempDir()).WithDefaults()
 	dir, err := openDataDir(cfg)
 	require.NoError(t, err)
-	r := newRegistry(dir)
+	r := newRegistry(dir, meta.Understood())
 	require.False(t, r.formed())
 	full := map[protocol.BrokerID]peer{1: {Raft: "a:1", Dir: dirID{1}}, 2: {Raft: "b:1", Dir: dirID{2}}, 3: {Raft: "c:1", Dir: dirID{3}}}
 	learn := func(version uint64, book map[protocol.BrokerID]peer) bool {
-		news, err := r.learn(version, book)
+		news, err := r.learn(version, 0, book)
 		require.NoError(t, err)
 		return news
 	}
@@ -229,7 +229,7 @@ func TestAnOldImageDoesNotShrinkTheBook(t *testing.T) {
 	dir, err = openDataDir(cfg)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, dir.close()) }()
-	r = newRegistry(dir)
+	r = newRegistry(dir, meta.Understood())
 	require.Equal(t, map[protocol.BrokerID]string{2: "b:1", 3: "c:1"}, r.addresses(1, nil))
 	require.False(t, learn(8, map[protocol.BrokerID]peer{1: full[1]}), "nor after a restart")
 	require.True(t, learn(12, map[protocol.BrokerID]peer{1: full[1], 2: full[2]}), "a broker was retired")
@@ -246,10 +246,10 @@ func TestWhereBrokersSayTheyAre(t *testing.T) {
 	dir, err := openDataDir(alone(t.TempDir()).WithDefaults())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, dir.close()) }()
-	r := newRegistry(dir)
+	r := newRegistry(dir, meta.Understood())
 	book := map[protocol.BrokerID]peer{2: {Raft: "b:1", Dir: dirID{2}}, 3: {Raft: "c:1", Dir: dirID{3}}}
 	learn := func(version uint64) {
-		_, err := r.learn(version, book)
+		_, err := r.learn(version, 0, book)
 		require.NoError(t, err)
 	}
 	learn(1)
@@ -283,8 +283,8 @@ func TestWhoKnocks(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, dir.close()) }()
 	dir.id.Founders = []protocol.BrokerID{1, 2, 3}
-	r := newRegistry(dir)
-	_, err = r.learn(1, map[protocol.BrokerID]peer{2: {Raft: "b:1", Dir: dirID{2}}})
+	r := newRegistry(dir, meta.Understood())
+	_, err = r.learn(1, 0, map[protocol.BrokerID]peer{2: {Raft: "b:1", Dir: dirID{2}}})
 	require.NoError(t, err)
 	require.Nil(t, r.check(raftnet.PeerHello{Broker: 2, DirID: [16]byte{2}}))
 	require.Nil(t, r.check(raftnet.PeerHello{Broker: 7, DirID: [16]byte{7}}), "nobody knows it yet")

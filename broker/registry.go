@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -14,7 +15,8 @@ import (
 // broker that comes with another one from the first handshake on, before the metadata is there. A broker on a wiped
 // directory has forgotten what it voted and acknowledged; letting it speak Raft under its old ID would lose records.
 type registry struct {
-	dir *dataDir
+	dir    *dataDir
+	levels protocol.Levels // that this broker understands
 
 	mu      sync.Mutex
 	peers   map[protocol.BrokerID]peer   // guarded by mu
@@ -25,9 +27,9 @@ type registry struct {
 	moved chan struct{} // has a token when said has changed
 }
 
-func newRegistry(dir *dataDir) *registry {
+func newRegistry(dir *dataDir, levels protocol.Levels) *registry {
 	r := &registry{
-		dir: dir, peers: map[protocol.BrokerID]peer{}, retired: func(protocol.BrokerID) bool { return false },
+		dir: dir, levels: levels, peers: map[protocol.BrokerID]peer{}, retired: func(protocol.BrokerID) bool { return false },
 		said: map[protocol.BrokerID]string{}, moved: make(chan struct{}, 1),
 	}
 	maps.Copy(r.peers, dir.id.Peers)
@@ -45,6 +47,9 @@ func (r *registry) follow(retired func(protocol.BrokerID) bool) {
 func (r *registry) check(h raftnet.PeerHello) *raftnet.Reject {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if reject := r.checkLevels(h); reject != nil {
+		return reject
+	}
 	known, ok := r.peers[h.Broker]
 	switch {
 	case r.retired(h.Broker):
@@ -59,6 +64,21 @@ func (r *registry) check(h raftnet.PeerHello) *raftnet.Reject {
 	return &raftnet.Reject{Code: raftnet.RejectWipedDirectory, Reason: fmt.Sprintf("the cluster knows this broker with another data directory: "+
 		"its records and votes were in it. Put the old data_dir back. If it is lost, join with an empty data_dir under an ID that was never "+
 		"used, then run `trunkline broker replace %d --with NEW_ID`", h.Broker)}
+}
+
+// checkLevels refuses a broker that does not understand what is written now, or nothing of what this one does. That a peer understands
+// more only than the level which is known here proves nothing: this broker may have slept since. Such a peer looks for itself, at its
+// start and when it joins. Called with mu held.
+func (r *registry) checkLevels(h raftnet.PeerHello) *raftnet.Reject {
+	theirs, ours := h.Levels.Stated(), r.levels.Stated()
+	switch {
+	case r.dir.id.formed() && theirs.Highest < r.dir.id.Level:
+		return &raftnet.Reject{Code: raftnet.RejectVersion, Reason: meta.Refusal(r.dir.id.Level, h.Broker, h.Levels)}
+	case max(theirs.Lowest, ours.Lowest) > min(theirs.Highest, ours.Highest):
+		return &raftnet.Reject{Code: raftnet.RejectVersion, Reason: fmt.Sprintf("broker %d understands %s and this broker %s: their releases "+
+			"are too far apart. Upgrade one release after the other, with `trunkline cluster finalize` in between", h.Broker, theirs, ours)}
+	}
+	return nil
 }
 
 // hear takes in where a broker says it is, whose certificate and directory are those that are registered. Called with mu held.
@@ -105,16 +125,21 @@ func (r *registry) formed() bool {
 	return r.dir.id.formed()
 }
 
-// learn remembers the brokers of a version of the metadata, durably if something is new, and reports whether it is. An older version than
+// learn remembers the brokers and the level of a version of the metadata, durably if something is new, and reports whether a broker is. An older version than
 // the one remembered says nothing, and neither does an empty one: the metadata is not here yet.
-func (r *registry) learn(version uint64, book map[protocol.BrokerID]peer) (news bool, err error) {
+func (r *registry) learn(version uint64, level protocol.Level, book map[protocol.BrokerID]peer) (news bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(book) == 0 || version < r.dir.id.PeersVersion || maps.Equal(r.peers, book) {
+	if len(book) == 0 || version < r.dir.id.PeersVersion {
+		return false, nil
+	}
+	level = max(level, meta.LevelFirst)
+	news = !maps.Equal(r.peers, book)
+	if !news && level <= max(r.dir.id.Level, meta.LevelFirst) {
 		return false, nil
 	}
 	maps.DeleteFunc(r.said, func(id protocol.BrokerID, _ string) bool { return book[id].Raft != r.peers[id].Raft }) // it registered since, or is gone
 	r.peers = maps.Clone(book)
-	r.dir.id.Peers, r.dir.id.PeersVersion = book, version
-	return true, r.dir.saveIdentity()
+	r.dir.id.Peers, r.dir.id.PeersVersion, r.dir.id.Level = book, version, level
+	return news, r.dir.saveIdentity()
 }

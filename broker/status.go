@@ -34,6 +34,7 @@ func (b *Broker) status() wire.ClusterStatus {
 		Broker: b.cfg.Broker, Cluster: b.cfg.Cluster, Version: Version, UptimeMillis: millis(time.Since(b.started)),
 		MetadataVersion: im.Version, MetadataLeader: b.meta.Leader(), MetadataVoters: im.Meta.Brokers(),
 		Replicas: uint32(replicas), Leading: uint32(leading), Draining: b.draining.Load(),
+		Level: im.Level, Lowest: b.levels.Lowest, Highest: b.levels.Highest,
 		DiskReserve: uint64(b.cfg.Limits.DiskReserve), RepairAfterMillis: millis(b.cfg.Moves.RepairAfter),
 	}
 	if err := b.Ready(); err != nil {

@@ -46,7 +46,7 @@ const (
 // openNetwork binds the Raft listener and asks the peers whether they would have this broker.
 func (b *Broker) openNetwork(ctx context.Context) error {
 	n, err := raftnet.New(raftnet.Config{
-		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID,
+		ClusterID: clusterID(b.cfg.Cluster), Self: b.cfg.Broker, BootID: b.boot, DirID: b.dir.id.DirID, Levels: b.levels,
 		Listen: b.cfg.RaftListen, Addr: advertised(b.self.Raft), Peers: b.peers(), TLS: b.certs.source,
 		CheckPeer: b.known.check, OnRejected: b.onRejected, OnPeerDown: b.onPeerDown, OnPeerUp: b.onPeerUp,
 		OnJoin:                 b.onJoin,
@@ -237,7 +237,7 @@ func (b *Broker) openSession(ctx context.Context) error {
 	b.server, err = session.NewServer(session.Config{
 		Cluster: b.cfg.Cluster, Self: b.cfg.Broker, Version: Version, Tokens: tokens,
 		Meta: session.FromMeta(b.meta), Leaders: session.FromLeaders(b.meta.Leaders()), Partitions: session.FromReplicas(b.controller.Get),
-		Alive: b.aliveOrSelf, Status: b.status, Plan: b.plan,
+		Alive: b.aliveOrSelf, Status: b.status, Plan: b.plan, RaiseLevel: b.raiseLevel,
 		Limits: session.Limits{MaxRecordBytes: int(l.MaxRecord), MaxBatchBytes: int(l.MaxBatch), InFlightBytes: int(l.ConnInFlight)},
 		Feed:   feed.Config{}, Log: b.log, Registerer: b.reg,
 	})

@@ -133,6 +133,11 @@ type BrokerStatus struct {
 	LeaderlessTotal int
 	Damaged         []string // what is damaged in its logs and not repaired
 	DamagedTotal    int
+
+	// Level is the cluster's as this broker has it, Levels are what it understands. A broker of a release before there were levels is
+	// at level 1 and understands that alone.
+	Level  protocol.Level
+	Levels protocol.Levels
 }
 
 // PeerStatus is what one broker believes about another.

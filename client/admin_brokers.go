@@ -28,6 +28,23 @@ func (a *Admin) SetBrokerState(ctx context.Context, broker protocol.BrokerID, st
 	return nil
 }
 
+// RaiseLevel raises the level of the cluster, which says what its brokers may write and send each other, and returns the level that it has
+// then. It is never lowered, and a level that the cluster is past succeeds. Afterwards there is no way back to a release that does not
+// understand it.
+//
+// It is refused with code invalid_request unless every broker runs and understands the level, and with code unsupported by a broker of a
+// release before there were levels. ClusterStatus tells who understands what.
+func (a *Admin) RaiseLevel(ctx context.Context, level protocol.Level) (protocol.Level, error) {
+	resp, _, err := a.c.cluster.Do(ctx, &wire.Request{RaiseLevel: &wire.RaiseLevel{Level: level}})
+	if err == nil && resp.RaiseLevel == nil {
+		err = errNoAnswer
+	}
+	if err != nil {
+		return 0, fmt.Errorf("trunkline: raise the cluster to level %d: %w", level, a.c.closedOr(err))
+	}
+	return resp.RaiseLevel.Level, nil
+}
+
 // Moves lists the moves of replicas that are under way, by ID, as the broker that answers knows them.
 func (a *Admin) Moves(ctx context.Context) ([]Move, error) {
 	resp, _, err := a.c.cluster.Do(ctx, &wire.Request{ListMoves: &wire.ListMoves{}})

@@ -332,6 +332,7 @@ func (s *BrokerStatus) fill(w *wire.ClusterStatus) {
 	s.Behind, s.BehindTotal, s.LastStraw = ailingOf(w.Behind), int(w.BehindTotal), int(w.LastStraw)
 	s.Leaderless, s.LeaderlessTotal = ailingOf(w.Leaderless), int(w.LeaderlessTotal)
 	s.Damaged, s.DamagedTotal = w.Damaged, int(w.DamagedTotal)
+	s.Level, s.Levels = max(w.Level, protocol.FirstLevel), protocol.Levels{Lowest: w.Lowest, Highest: w.Highest}.Stated()
 	for _, p := range w.Peers {
 		s.Peers = append(s.Peers, PeerStatus{
 			Broker: p.Broker, State: p.State, StalledDisk: p.StalledDisk,

@@ -171,6 +171,12 @@ func TestAdmin(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []client.Move{{ID: 2, Remove: 2}}, moves)
 	require.ErrorContains(t, a.SetBrokerState(ctx, 9, protocol.BrokerDrained), "make broker 9 drained")
+	level, err := a.RaiseLevel(ctx, 2)
+	require.NoError(t, err)
+	require.Equal(t, protocol.Level(2), level)
+	level, err = a.RaiseLevel(ctx, 1)
+	require.NoError(t, err)
+	require.Equal(t, protocol.Level(2), level, "never lowered")
 	plan, err := a.ClusterPlan(ctx)
 	require.NoError(t, err)
 	require.Equal(t, &client.Plan{

@@ -48,8 +48,14 @@ type env struct {
 // up starts a cluster that ends with the test. Its logs are shown if the test fails.
 func up(t *testing.T, brokers int, config map[string]string) *env {
 	t.Helper()
-	ctx := deadline(t, time.Minute)
-	c, err := cluster.Up(ctx, cluster.Spec{Dir: filepath.Join(t.TempDir(), "cluster"), Brokers: brokers, Binary: filepath.Join(binaries, "trunklined"), Config: config, Tied: true})
+	return upAs(t, cluster.Spec{Brokers: brokers, Binary: filepath.Join(binaries, "trunklined"), Config: config})
+}
+
+// upAs starts a cluster in a directory of its own, as up does.
+func upAs(t *testing.T, spec cluster.Spec) *env {
+	t.Helper()
+	spec.Dir, spec.Tied = filepath.Join(t.TempDir(), "cluster"), true
+	c, err := cluster.Up(deadline(t, time.Minute), spec)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -3,9 +3,10 @@ package chaos
 import "time"
 
 // leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more, starvedLimit one that goes on slower and
-// slower, gracefulLimit one that hands over.
+// slower, gracefulLimit one that hands over, farLimit one that is killed where a round trip takes 200 ms: ten of those.
 var (
 	gracefulLimit = Limit{P99: 200 * time.Millisecond, Max: 500 * time.Millisecond}
+	farLimit      = Limit{Max: 2 * time.Second}
 	starvedLimit  = Limit{P99: 1500 * time.Millisecond, Max: 3 * time.Second}
 
 	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
@@ -61,6 +62,10 @@ var Rows = []Row{
 		Doc: "nothing from or to a leader arrives, neither to clients nor to brokers, and no connection ends",
 	},
 	{Name: "raft-delay", Matrix: "13", Fault: "raft-delay", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("raft_delay_claims")}, Doc: "200 ms more, with 50 ms of jitter, between all brokers"},
+	{
+		Name: "far-leader", Matrix: "13", Fault: "far-kill", Target: Leader, Steady: true, Hold: Span{2 * time.Second, 3 * time.Second}, Limit: farLimit,
+		Must: []Evidence{some("takeovers_death")}, Doc: "SIGKILL the leader of a partition while a round trip between brokers takes 200 ms",
+	},
 	{Name: "raft-rate", Matrix: "13", Fault: "raft-rate", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("raft_rate_claims")}, Doc: "10 Mbit/s between all brokers"},
 	{Name: "raft-cut", Matrix: "D2", Fault: "raft-cut", Target: Anyone, Steady: true, Must: []Evidence{never("raft_cut_claims")}, Doc: "the connections between two brokers are cut, and can be made again: nobody may lead anew"},
 	{Name: "raft-link-delay", Matrix: "D2", Fault: "raft-link-delay", Target: Anyone, Steady: true, Hold: seconds, Must: []Evidence{never("raft_link_delay_claims")}, Doc: "100 ms more between two brokers: nobody may lead anew"},

@@ -90,7 +90,7 @@ var makers = func() map[string]maker {
 		"throttle":         func(*Options, gear) Fault { return newThrottle() },
 		"oom":              func(*Options, gear) Fault { return newOOM() },
 		"churn":            func(o *Options, _ gear) Fault { return newChurning(o.Seed) },
-		"group":            func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
+		"group":            func(o *Options, _ gear) Fault { return newGroup(o.Seed, o.Slack) },
 		"never-read":       func(*Options, gear) Fault { return newNeverRead() },
 		"overload":         func(*Options, gear) Fault { return newOverload() },
 		"handshakes":       func(o *Options, _ gear) Fault { return newHandshakes(o.Seed) },
@@ -115,6 +115,7 @@ var makers = func() map[string]maker {
 	} {
 		all[name] = func(o *Options, _ gear) Fault { return make(o) }
 	}
+	all["far-kill"] = func(_ *Options, g gear) Fault { return newFarKill(g.fronts) }
 	for name := range networkFaults(nil) {
 		all[name] = func(_ *Options, g gear) Fault { return networkFaults(g.fronts)[name] }
 	}

@@ -182,7 +182,7 @@ func (f *forge) request() text {
 	id := pick(f, []protocol.TopicID{f.aims.checked, f.aims.target, 0, protocol.TopicID(f.odd())})
 	two := uint32(f.odd())
 	var r wire.Request
-	switch f.rnd.IntN(21) {
+	switch f.rnd.IntN(22) {
 	case 0:
 		r.InitProducer = &wire.InitProducer{Name: fmt.Sprint("named-", f.rnd.IntN(16))}
 	case 1:
@@ -197,6 +197,8 @@ func (f *forge) request() text {
 		r.PartitionState = &wire.PartitionStateRequest{Topic: id}
 	case 12, 13, 14, 15:
 		r.ClusterStatus = &wire.ClusterStatusRequest{}
+	case 17: // never one that is above: it would hold
+		r.RaiseLevel = &wire.RaiseLevel{Level: protocol.Level(f.rnd.IntN(2))}
 	case 16:
 		r.ClusterPlan = &wire.ClusterPlanRequest{}
 	default:

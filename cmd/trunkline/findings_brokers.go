@@ -57,6 +57,20 @@ func (c *clusterFacts) states() []finding {
 	return found
 }
 
+// level says that an upgrade was not ended: all brokers understand more than is used.
+func (c *clusterFacts) level() []finding {
+	r := newLevelReport(c.brokers)
+	if !r.due() {
+		return nil
+	}
+	release := "All brokers run release " + strings.Join(r.Versions, ", ")
+	if len(r.Versions) > 1 {
+		release = "The brokers run releases " + strings.Join(r.Versions, ", ")
+	}
+	return []finding{{info, "finalize_due", fmt.Sprintf("%s, which understand level %d; the cluster is still at level %d, and can go back to the release "+
+		"before.", release, r.Shared, r.Level), "When you will not go back, run `trunkline cluster finalize`."}}
+}
+
 func (c *clusterFacts) versions() []finding {
 	by := map[string][]protocol.BrokerID{}
 	for _, b := range c.answering() {

@@ -143,7 +143,7 @@ func (c *clusterFacts) diagnose() []finding {
 	for _, look := range []func(*clusterFacts) []finding{
 		(*clusterFacts).silentBrokers, (*clusterFacts).unready, (*clusterFacts).metadata, (*clusterFacts).stopped, (*clusterFacts).behind,
 		(*clusterFacts).tooFewReplicas, (*clusterFacts).disks, (*clusterFacts).damage, (*clusterFacts).states, (*clusterFacts).versions,
-		(*clusterFacts).balance,
+		(*clusterFacts).level, (*clusterFacts).balance,
 	} {
 		found = append(found, look(c)...)
 	}

@@ -110,6 +110,11 @@ func TestFindings(t *testing.T) {
 		{"drained", func(c *clusterFacts) { c.brokers[1].State = protocol.BrokerDrained }, "broker_drained", warning, "trunkline broker undrain 2"},
 		{"leaving", func(c *clusterFacts) { c.brokers[1].State, c.brokers[1].Replicas = protocol.BrokerLeaving, 3 }, "broker_leaving", info, "3 replicas to be moved away"},
 		{"versions", func(c *clusterFacts) { c.brokers[1].Version = "v2" }, "versions_differ", warning, "v1 on brokers 1, 3; v2 on broker 2"},
+		{"finalize", func(c *clusterFacts) {
+			for i := range c.brokers {
+				c.brokers[i].Level, c.brokers[i].Levels = 1, protocol.Levels{Lowest: 1, Highest: 2}
+			}
+		}, "finalize_due", info, "All brokers run release v1, which understand level 2; the cluster is still at level 1"},
 		{"leaders", func(c *clusterFacts) {
 			for i := range c.topics[0].Partitions {
 				c.topics[0].Partitions[i].Leader = 2

@@ -37,10 +37,11 @@ type brokerRow struct {
 func clusterCommand(contextFile *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "cluster", Short: "Show the cluster, say what is wrong with it, restart its brokers one by one, back up its metadata",
+		Use: "cluster", Short: "Show the cluster, say what is wrong with it, restart its brokers one by one, end an upgrade, back up its metadata",
 		Example: `  trunkline cluster status --json
   trunkline cluster health          # exit code 0 healthy, 2 warnings, 3 critical
   trunkline cluster plan            # what moves, what comes next, and what waits
+  trunkline cluster finalize        # after an upgrade: let the brokers use what it brings
   trunkline cluster roll --dry-run --restart-cmd 'ssh {host} systemctl restart trunklined'`,
 	}
 	status := &cobra.Command{
@@ -65,7 +66,7 @@ func clusterCommand(contextFile *string) *cobra.Command {
 		},
 	}
 	status.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.AddCommand(status, clusterHealth(contextFile), clusterPlan(contextFile), clusterRoll(contextFile), clusterBackup(contextFile), clusterRestore(contextFile))
+	cmd.AddCommand(status, clusterHealth(contextFile), clusterPlan(contextFile), clusterRoll(contextFile), clusterFinalize(contextFile), clusterBackup(contextFile), clusterRestore(contextFile))
 	return cmd
 }
 

@@ -222,6 +222,7 @@ type Request struct {
 	SetBrokerState *SetBrokerState
 	ListMoves      *ListMoves
 	ClusterPlan    *ClusterPlanRequest
+	RaiseLevel     *RaiseLevel
 }
 
 // InitProducer opens a named producer: it fences the one that had the name before.
@@ -293,6 +294,7 @@ type Response struct {
 	SetBrokerState *SetBrokerStateOK
 	ListMoves      *Moves
 	ClusterPlan    *ClusterPlan
+	RaiseLevel     *RaiseLevelOK
 }
 
 // InitProducerOK names the producer for produce streams.

@@ -32,6 +32,10 @@ type ClusterStatus struct {
 	LeaderlessTotal   uint32
 	Damaged           []string // what is damaged in the logs stored here and not repaired; the first of them
 	DamagedTotal      uint32
+
+	Level   protocol.Level // of the cluster, as this broker has it; 0: it is of a release before there were levels
+	Lowest  protocol.Level // that this broker understands
+	Highest protocol.Level // that this broker understands
 }
 
 // AilingPartition is a partition in trouble.
@@ -39,6 +43,16 @@ type AilingPartition struct {
 	Topic     protocol.TopicID // 0: the metadata shard
 	Partition protocol.Partition
 	Brokers   []protocol.BrokerID // of the voters that lack something
+}
+
+// RaiseLevel raises the level of the cluster, which is never lowered. One that the cluster has, or is past, succeeds.
+type RaiseLevel struct {
+	Level protocol.Level
+}
+
+// RaiseLevelOK says that the level is raised: brokers that do not understand it are refused from now on.
+type RaiseLevelOK struct {
+	Level protocol.Level // that the cluster has now
 }
 
 // ClusterPlanRequest asks the addressed broker for what it knows of moves under way and of those to come.
@@ -78,7 +92,7 @@ type PlannedStep struct {
 }
 
 func (m *ClusterStatus) encode(e *mpack.Encoder) {
-	e.Array(24)
+	e.Array(27)
 	e.Uint(uint64(m.Broker))
 	e.String(m.Cluster)
 	e.String(m.Version)
@@ -103,6 +117,9 @@ func (m *ClusterStatus) encode(e *mpack.Encoder) {
 	e.Uint(uint64(m.LeaderlessTotal))
 	writeStrings(e, m.Damaged)
 	e.Uint(uint64(m.DamagedTotal))
+	e.Uint(uint64(m.Level))
+	e.Uint(uint64(m.Lowest))
+	e.Uint(uint64(m.Highest))
 }
 
 func (m *ClusterStatus) decode(d *mpack.Decoder) {
@@ -131,6 +148,9 @@ func (m *ClusterStatus) decode(d *mpack.Decoder) {
 	m.LeaderlessTotal = f.Uint32()
 	m.Damaged = mpack.List(&f, unlimited, readString)
 	m.DamagedTotal = f.Uint32()
+	m.Level = protocol.Level(f.Uint8())
+	m.Lowest = protocol.Level(f.Uint8())
+	m.Highest = protocol.Level(f.Uint8())
 	f.End()
 }
 
@@ -146,6 +166,28 @@ func (m *AilingPartition) decode(d *mpack.Decoder) {
 	m.Topic = protocol.TopicID(f.Uint64())
 	m.Partition = protocol.Partition(f.Uint32())
 	m.Brokers = mpack.List(&f, unlimited, readBroker)
+	f.End()
+}
+
+func (m *RaiseLevel) encode(e *mpack.Encoder) {
+	e.Array(1)
+	e.Uint(uint64(m.Level))
+}
+
+func (m *RaiseLevel) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Level = protocol.Level(f.Uint8())
+	f.End()
+}
+
+func (m *RaiseLevelOK) encode(e *mpack.Encoder) {
+	e.Array(1)
+	e.Uint(uint64(m.Level))
+}
+
+func (m *RaiseLevelOK) decode(d *mpack.Decoder) {
+	f := d.Fields()
+	m.Level = protocol.Level(f.Uint8())
 	f.End()
 }
 

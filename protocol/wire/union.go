@@ -21,6 +21,7 @@ const (
 	tagSetBrokerState = 9
 	tagListMoves      = 10
 	tagClusterPlan    = 11
+	tagRaiseLevel     = 12
 )
 
 // body is what a request or response carries.
@@ -111,6 +112,8 @@ func (m *Request) set() (uint64, body) {
 		return tagListMoves, m.ListMoves
 	case m.ClusterPlan != nil:
 		return tagClusterPlan, m.ClusterPlan
+	case m.RaiseLevel != nil:
+		return tagRaiseLevel, m.RaiseLevel
 	}
 	return math.MaxUint64, nil
 }
@@ -139,6 +142,8 @@ func (m *Request) choose(tag uint64) body {
 		return fresh(&m.ListMoves)
 	case tagClusterPlan:
 		return fresh(&m.ClusterPlan)
+	case tagRaiseLevel:
+		return fresh(&m.RaiseLevel)
 	}
 	return nil
 }
@@ -169,6 +174,8 @@ func (m *Response) set() (uint64, body) {
 		return tagListMoves, m.ListMoves
 	case m.ClusterPlan != nil:
 		return tagClusterPlan, m.ClusterPlan
+	case m.RaiseLevel != nil:
+		return tagRaiseLevel, m.RaiseLevel
 	}
 	return math.MaxUint64, nil
 }
@@ -199,6 +206,8 @@ func (m *Response) choose(tag uint64) body {
 		return fresh(&m.ListMoves)
 	case tagClusterPlan:
 		return fresh(&m.ClusterPlan)
+	case tagRaiseLevel:
+		return fresh(&m.RaiseLevel)
 	}
 	return nil
 }

@@ -35,6 +35,8 @@ type hubPort struct {
 
 func (p *hubPort) Receive(fn func(protocol.BrokerID, []byte)) { p.fn = fn }
 
+func (p *hubPort) RoundTrip(protocol.BrokerID) time.Duration { return 0 }
+
 func (p *hubPort) Send(to protocol.BrokerID, b []byte) bool {
 	p.h.mu.Lock()
 	q := p.h.ports[to]
@@ -151,6 +153,7 @@ type deafPort struct{}
 
 func (deafPort) Send(protocol.BrokerID, []byte) bool            { return true }
 func (deafPort) Receive(func(from protocol.BrokerID, _ []byte)) {}
+func (deafPort) RoundTrip(protocol.BrokerID) time.Duration      { return 0 }
 
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -28,6 +28,8 @@ const (
 type Port interface {
 	Send(to protocol.BrokerID, payload []byte) bool
 	Receive(fn func(from protocol.BrokerID, payload []byte))
+	// RoundTrip is how long a payload to a broker and the answer take at best, as lately measured; 0 if it is not known.
+	RoundTrip(to protocol.BrokerID) time.Duration
 }
 
 // State is what this broker believes about another one. Never renumber: the numbers are in metrics.

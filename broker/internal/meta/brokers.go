@@ -36,6 +36,9 @@ func (s *state) registerBroker(b *Broker) result {
 	if known {
 		next.State, next.MetaRemoved, next.Founder = old.State, old.MetaRemoved, old.Founder
 	}
+	if s.image.Level < LevelStated {
+		next.Levels = protocol.Levels{}
+	}
 	if known && old == next {
 		return s.done(0, 0)
 	}
@@ -58,6 +61,9 @@ func (s *state) mayRegister(b *Broker, old Broker, known bool) *protocol.Error {
 	if s.image.Retired(b.ID) {
 		return protocol.Errorf(protocol.CodeInvalidConfig,
 			"broker ID %d was retired: start with an empty data_dir under an ID that was never used", b.ID)
+	}
+	if err := s.checkLevels(b); err != nil {
+		return err
 	}
 	if known && old.DirID != b.DirID {
 		return protocol.Errorf(protocol.CodeInvalidConfig,

@@ -44,6 +44,9 @@ func (im *Image) check() error {
 }
 
 func (im *Image) checkMembers() error {
+	if im.Level < LevelFirst {
+		return fmt.Errorf("the cluster's level is %d", im.Level)
+	}
 	for i, b := range im.brokers {
 		if i > 0 && im.brokers[i-1].ID >= b.ID {
 			return fmt.Errorf("broker %d is out of order", b.ID)

@@ -203,7 +203,7 @@ func TestSnapshotGolden(t *testing.T) {
 }
 
 func TestSnapshotOfAnotherVersion(t *testing.T) {
-	for _, v := range []byte{snapshotVersion - 1, snapshotVersion + 1} {
+	for _, v := range []byte{snapshotFirst - 1, snapshotStated + 1} {
 		b := sampleSnapshot(t)
 		b[len(snapshotMagic)] = v
 		_, err := loadSnapshot(bytes.NewReader(b), nil)

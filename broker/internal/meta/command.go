@@ -10,7 +10,9 @@ import (
 )
 
 // A command is a msgpack array [version, kind, fields...]. Kinds are never renumbered. A change that older brokers
-// would apply differently needs a new version or kind: they stop on it instead of diverging.
+// would apply differently needs a new version or kind, which they stop on instead of diverging, so it is written only from a level
+// on. Fields at the end that are numbers, text or flags may be added at any time if applying the command does not depend on them
+// before some level: older brokers skip them.
 const commandVersion = 2
 
 type commandKind uint8
@@ -20,7 +22,7 @@ const (
 	kindDeleteTopic    commandKind = 2  // request, name, topic id
 	kindAlterTopic     commandKind = 3  // request, name, partitions?, retention ms?, retention bytes?, segment bytes?, replicas?
 	kindInitProducer   commandKind = 4  // nonce, name
-	kindRegisterBroker commandKind = 5  // id, listen, admin, raft address, directory id, zone, founder
+	kindRegisterBroker commandKind = 5  // id, listen, admin, raft address, directory id, zone, founder, lowest, highest level
 	kindSetBrokerState commandKind = 6  // request, broker, from (0: any), to
 	kindRetireBroker   commandKind = 7  // broker
 	kindBeginMove      commandKind = 8  // request, topic, partition, add, remove, [brokers]
@@ -28,8 +30,9 @@ const (
 	kindUndoMove       commandKind = 10 // move
 	kindUndoneMove     commandKind = 11 // move
 	kindPreferLeader   commandKind = 12 // request, topic, partition, broker
+	kindRaiseLevel     commandKind = 13 // level, [broker, lowest, highest, ...]; only if all brokers are known to understand the level
 
-	lastKind = kindPreferLeader
+	lastKind = kindRaiseLevel
 )
 
 // Both stop the replica: skipping a command that other brokers understand would make the states differ.
@@ -51,6 +54,7 @@ type command struct {
 	begin    *beginMove
 	step     *moveStep
 	prefer   *preferLeader
+	raise    *raiseLevel
 }
 
 type removeTopic struct {
@@ -99,8 +103,7 @@ func (c *command) encode() []byte {
 		e.uint(c.producer.nonce)
 		e.str(c.producer.name)
 	case c.broker != nil:
-		e.head(kindRegisterBroker, brokerFields)
-		e.broker(c.broker)
+		e.register(c.broker)
 	default:
 		c.encodeMembership(e)
 	}
@@ -138,6 +141,8 @@ func (c *command) encodeMembership(e *encoder) {
 		e.uint(c.prefer.request)
 		e.place(c.prefer.tp)
 		e.uint(uint64(c.prefer.broker))
+	case c.raise != nil:
+		e.raise(c.raise)
 	}
 }
 
@@ -158,8 +163,23 @@ func (e *encoder) place(tp protocol.TopicPartition) {
 	e.uint(uint64(tp.Partition))
 }
 
-// brokerFields is what a broker registers; snapshots add what the cluster keeps.
-const brokerFields = 7
+// brokerFields is what a broker registers, with registerFields what it understands; snapshots add what the cluster keeps.
+const (
+	brokerFields   = 7
+	registerFields = brokerFields + 2
+)
+
+// register leaves out Levels that are not stated, as brokers of before there were levels do.
+func (e *encoder) register(b *Broker) {
+	if b.Levels == (protocol.Levels{}) {
+		e.head(kindRegisterBroker, brokerFields)
+		e.broker(b)
+		return
+	}
+	e.head(kindRegisterBroker, registerFields)
+	e.broker(b)
+	e.levels(b.Levels)
+}
 
 func (e *encoder) broker(b *Broker) {
 	e.uint(uint64(b.ID))
@@ -198,7 +218,7 @@ func decodeCommand(b []byte) (*command, error) {
 		return nil, fmt.Errorf("decode metadata command version %d kind %d: %w", version, kind, errOlderCommand)
 	}
 	c := &command{}
-	want := c.decodeFields(d, commandKind(kind))
+	want := c.decodeFields(d, commandKind(kind), extra)
 	if d.err == nil && extra < want {
 		d.fail("%d fields where %d are needed", extra, want)
 	}
@@ -209,8 +229,8 @@ func decodeCommand(b []byte) (*command, error) {
 	return c, nil
 }
 
-// decodeFields reads the fields of one kind and returns how many it read.
-func (c *command) decodeFields(d *decoder, kind commandKind) int {
+// decodeFields reads the fields of one kind, of which there are n, and returns how many it read or needs.
+func (c *command) decodeFields(d *decoder, kind commandKind, n int) int {
 	const name = protocol.MaxNameBytes
 	switch kind {
 	case kindCreateTopic:
@@ -238,7 +258,11 @@ func (c *command) decodeFields(d *decoder, kind commandKind) int {
 	case kindRegisterBroker:
 		b := d.broker()
 		c.broker = &b
-		return brokerFields
+		if n < registerFields {
+			return brokerFields
+		}
+		b.Levels = d.levels()
+		return registerFields
 	}
 	return c.decodeMembership(d, kind)
 }
@@ -265,6 +289,9 @@ func (c *command) decodeMembership(d *decoder, kind commandKind) int {
 	case kindPreferLeader:
 		c.prefer = &preferLeader{request: d.uint(), tp: d.place(), broker: protocol.BrokerID(d.uint())}
 		return 4
+	case kindRaiseLevel:
+		c.raise = d.raise()
+		return levelFields
 	}
 	d.fail("kind is not known")
 	return 0

@@ -39,6 +39,18 @@
 // So a move that was asked to be undone may still be finished. A learner of the metadata that was promoted cannot be
 // made a learner again: its move can only be undone before.
 //
+// # Levels
+//
+// The cluster has one level, Image.Level, which only grows. It says what may be written: a format, command or behaviour that older
+// brokers do not understand is used only from the level on that names it (level.go). A broker says which levels it understands when it
+// registers, and to each peer in the handshake. The level is raised by a command that carries what each broker said, and is refused if
+// one is missing or holds it back; so all replicas decide alike, also at LevelFirst, where the state keeps no such word.
+//
+//	LevelFirst ──raise──▶ LevelStated ──raise──▶ ...   back: never
+//
+// A broker that is not understood at the level of the cluster cannot register. A replica whose level passes what this software
+// understands stops: what follows may mean something else.
+//
 // Bounds: MaxBrokers, MaxRetired, MaxMoves, MaxTopics, MaxTotalPartitions, MaxNamedProducers; a command that would pass one
 // is refused with CodeLimitExceeded. Everything decoded from a command or snapshot is checked against these before it is allocated.
 //

@@ -33,8 +33,9 @@ type Broker struct {
 	Admin    string // host:port of the admin HTTP listener
 	RaftAddr string // host:port of the Raft listener
 	DirID    DirID
-	Zone     string // what fails together, at most MaxZoneBytes; empty is a zone like any other
-	Founder  bool   // voted in the metadata shard from its founding; what it registers with first counts
+	Zone     string          // what fails together, at most MaxZoneBytes; empty is a zone like any other
+	Levels   protocol.Levels // that it understands; zero until the cluster is at LevelStated
+	Founder  bool            // voted in the metadata shard from its founding; what it registers with first counts
 
 	State BrokerState
 	// MetaRemoved says that its replica of the metadata was removed, which is for good: the broker can only be retired.
@@ -59,6 +60,7 @@ type Image struct {
 	NextShard  uint64           // every shard below it was assigned at some time
 	NextTopic  protocol.TopicID // every topic below it existed at some time
 	Partitions int              // of all topics
+	Level      protocol.Level   // what brokers may write and send; it only grows
 
 	NextReplica uint64    // every replica ID from FirstReplica to below it was assigned at some time
 	NextMove    uint64    // every move from 1 to below it was begun at some time
@@ -73,7 +75,7 @@ type Image struct {
 
 func newImage() *Image {
 	return &Image{
-		NextShard: FirstShard, NextTopic: 1, NextReplica: FirstReplica, NextMove: 1,
+		NextShard: FirstShard, NextTopic: 1, NextReplica: FirstReplica, NextMove: 1, Level: LevelFirst,
 		Meta: Partition{Shard: raftnode.MetaShard},
 	}
 }

@@ -67,7 +67,7 @@ func (m *Machine) Update(e statemachine.Entry) (statemachine.Result, error) {
 }
 
 // Apply executes one encoded command and returns the encoded answer, and whether it was done. A command that cannot
-// be read is refused by every broker alike; one of another version is an error.
+// be read is refused by every broker alike; one of another version is an error, and so is a level that is not understood here.
 func (m *Machine) Apply(cmd []byte) (answer []byte, ok bool, err error) {
 	c, err := decodeCommand(cmd)
 	if errors.Is(err, errNewerCommand) || errors.Is(err, errOlderCommand) {
@@ -77,17 +77,22 @@ func (m *Machine) Apply(cmd []byte) (answer []byte, ok bool, err error) {
 	if err != nil {
 		r = refuse(protocol.Errorf(protocol.CodeInvalidRequest, "%v", err))
 	} else {
-		r = m.apply(c)
+		if r, err = m.apply(c); err != nil {
+			return nil, false, err
+		}
 	}
 	return r.encode(), r.code == 0, nil
 }
 
-func (m *Machine) apply(c *command) result {
+func (m *Machine) apply(c *command) (result, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.state.apply(c)
+	if err := m.state.checkLevel(); err != nil {
+		return result{}, err
+	}
 	m.publish()
-	return r
+	return r, nil
 }
 
 // Lookup returns the newest *Image, whatever the query.
@@ -104,6 +109,9 @@ func (m *Machine) SaveSnapshot(w io.Writer, _ statemachine.ISnapshotFileCollecti
 func (m *Machine) RecoverFromSnapshot(r io.Reader, _ []statemachine.SnapshotFile, stop <-chan struct{}) error {
 	st, err := loadSnapshot(r, stop)
 	if err != nil {
+		return err
+	}
+	if err := st.checkLevel(); err != nil {
 		return err
 	}
 	m.mu.Lock()

@@ -39,6 +39,7 @@ func newMetrics(reg prometheus.Registerer, m *Machine) *metrics {
 		gauge("topics", "Topics of the cluster.", func(im *Image) int { return len(im.byID) }),
 		gauge("partitions", "Partitions of the cluster.", func(im *Image) int { return im.Partitions }),
 		gauge("moves", "Moves of replicas under way.", func(im *Image) int { return len(im.moves) }),
+		gauge("level", "Level of the cluster: what its brokers may write and send.", func(im *Image) int { return int(im.Level) }),
 	}
 	if reg != nil {
 		reg.MustRegister(ms.all...)
@@ -86,6 +87,8 @@ func (c *command) label() string {
 		return c.step.label()
 	case c.prefer != nil:
 		return "prefer_leader"
+	case c.raise != nil:
+		return "raise_level"
 	}
 	return "register_broker"
 }

@@ -8,16 +8,22 @@ import (
 	"slices"
 
 	"github.com/lni/dragonboat/v4/statemachine"
+
+	"github.com/trunkline/trunkline/protocol"
 )
 
+// A snapshot is of version 2 until the cluster is at LevelStated, and of version 3 from then on: brokers of before there were levels
+// refuse it, and what they would lose in it, they cannot. A version is fixed: nothing is added to it, not even at an end.
+//
 // A snapshot is the text "TLMETA", one byte of version, then msgpack values, then the CRC32C of everything before it
 // as a big-endian u32. The msgpack values are, in this order: [version, next topic, next shard, next producer, next
-// replica, next move], the brokers by ID, the retired IDs, the metadata's placement, the topics by ID, the producers by
+// replica, next move; from 3 on: level], the brokers by ID, the retired IDs, the metadata's placement, the topics by ID, the producers by
 // name, the remembered answers oldest first. Equal states give equal bytes.
 const (
-	snapshotMagic   = "TLMETA"
-	snapshotVersion = 2
-	snapshotHeader  = len(snapshotMagic) + 1
+	snapshotMagic  = "TLMETA"
+	snapshotFirst  = 2 // the oldest version that is read
+	snapshotStated = 3 // has level and levels
+	snapshotHeader = len(snapshotMagic) + 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -25,10 +31,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // snapshotWriter collects an encoder's output, passes it on in pieces and sums it up.
 type snapshotWriter struct {
 	*encoder
-	to   io.Writer
-	sum  uint32
-	err  error
-	stop <-chan struct{}
+	version byte
+	to      io.Writer
+	sum     uint32
+	err     error
+	stop    <-chan struct{}
 }
 
 const snapshotPiece = 64 << 10
@@ -53,9 +60,9 @@ func (w *snapshotWriter) piece(all bool) bool {
 }
 
 func saveSnapshot(to io.Writer, s *state, stop <-chan struct{}) error {
-	w := &snapshotWriter{encoder: newEncoder(), to: to, stop: stop}
+	w := &snapshotWriter{encoder: newEncoder(), version: versionAt(s.image.Level), to: to, stop: stop}
 	w.buf.WriteString(snapshotMagic)
-	w.buf.WriteByte(snapshotVersion)
+	w.buf.WriteByte(w.version)
 	w.image(s.image, s.nextProducer)
 	w.array(len(s.producers))
 	for _, name := range slices.Sorted(maps.Keys(s.producers)) {
@@ -77,26 +84,51 @@ func saveSnapshot(to io.Writer, s *state, stop <-chan struct{}) error {
 	return nil
 }
 
+// Fields of the counters and of a broker, and what snapshotStated adds to them.
 const (
 	counterFields = 6
+	counterStated = 1
 	memberFields  = brokerFields + 2
+	memberStated  = 2
 )
 
+// versionAt is the version of snapshots at a level of the cluster.
+func versionAt(level protocol.Level) byte {
+	if level < LevelStated {
+		return snapshotFirst
+	}
+	return snapshotStated
+}
+
+// more is added if the snapshot is of snapshotStated, 0 otherwise.
+func more(version byte, added int) int {
+	if version < snapshotStated {
+		return 0
+	}
+	return added
+}
+
 func (w *snapshotWriter) image(im *Image, nextProducer uint64) {
-	w.array(counterFields)
+	w.array(counterFields + more(w.version, counterStated))
 	w.uint(im.Version)
 	w.uint(uint64(im.NextTopic))
 	w.uint(im.NextShard)
 	w.uint(nextProducer)
 	w.uint(im.NextReplica)
 	w.uint(im.NextMove)
+	if w.version >= snapshotStated {
+		w.uint(uint64(im.Level))
+	}
 	w.array(len(im.brokers))
 	for i := range im.brokers {
 		b := &im.brokers[i]
-		w.array(memberFields)
+		w.array(memberFields + more(w.version, memberStated))
 		w.broker(b)
 		w.uint(uint64(b.State))
 		w.bool(b.MetaRemoved)
+		if w.version >= snapshotStated {
+			w.levels(b.Levels)
+		}
 	}
 	w.array(len(im.retired))
 	for _, id := range im.retired {

@@ -49,11 +49,12 @@ func loadSnapshot(r io.Reader, stop <-chan struct{}) (*state, error) {
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, fmt.Errorf("read metadata snapshot: it begins with %q: not a metadata snapshot", head[:])
 	}
-	if v := head[len(snapshotMagic)]; v != snapshotVersion {
-		return nil, fmt.Errorf("read metadata snapshot: version %d, this broker reads %d: start the broker version that "+
-			"wrote it, or begin with an empty data_dir", v, snapshotVersion)
+	version := head[len(snapshotMagic)]
+	if version < snapshotFirst || version > snapshotStated {
+		return nil, fmt.Errorf("read metadata snapshot: version %d, this broker reads %d to %d: start the broker version that "+
+			"wrote it, or begin with an empty data_dir", version, snapshotFirst, snapshotStated)
 	}
-	d := &snapshotReader{decoder: newDecoder(in), stop: stop}
+	d := &snapshotReader{decoder: newDecoder(in), version: version, stop: stop}
 	s := d.state()
 	if errors.Is(d.err, statemachine.ErrSnapshotStopped) {
 		return nil, statemachine.ErrSnapshotStopped
@@ -74,7 +75,8 @@ func loadSnapshot(r io.Reader, stop <-chan struct{}) (*state, error) {
 
 type snapshotReader struct {
 	*decoder
-	stop <-chan struct{}
+	version byte
+	stop    <-chan struct{}
 }
 
 // list reads an array of at most max elements with one call of each.
@@ -93,10 +95,13 @@ func (d *snapshotReader) list(max int, each func()) {
 func (d *snapshotReader) state() *state {
 	s := newState()
 	im := newImage()
-	extra := d.fields(counterFields)
+	extra := d.fields(counterFields + more(d.version, counterStated))
 	im.Version, im.NextTopic = d.uint(), protocol.TopicID(d.uint())
 	im.NextShard, s.nextProducer = d.uint(), d.uint()
 	im.NextReplica, im.NextMove = d.uint(), d.uint()
+	if d.version >= snapshotStated {
+		im.Level = d.level()
+	}
 	d.rest(extra)
 	d.list(MaxBrokers, func() { d.addBroker(im) })
 	d.list(MaxRetired, func() { im.retired = append(im.retired, protocol.BrokerID(d.uint())) })
@@ -120,9 +125,12 @@ func (d *snapshotReader) state() *state {
 }
 
 func (d *snapshotReader) addBroker(im *Image) {
-	extra := d.fields(memberFields)
+	extra := d.fields(memberFields + more(d.version, memberStated))
 	b := d.broker()
 	b.State, b.MetaRemoved = d.brokerState(), d.bool()
+	if d.version >= snapshotStated {
+		b.Levels = d.levels()
+	}
 	d.rest(extra)
 	im.brokers = append(im.brokers, b)
 }

@@ -76,6 +76,8 @@ func (s *state) apply(c *command) result {
 		return s.retireBroker(c.retire.broker)
 	case c.step != nil:
 		return s.stepMove(c.step)
+	case c.raise != nil:
+		return s.raiseLevel(c.raise)
 	case c.state != nil:
 		name := strconv.FormatUint(uint64(c.state.broker), 10)
 		return s.once(c.state.request, kindSetBrokerState, name, func() result { return s.setBrokerState(c.state) })

@@ -108,7 +108,7 @@ func (n *Network) admit(raw net.Conn, conn *tls.Conn, h hello, began time.Time) 
 	// A snapshot's reader may be busy with its disk, so the end of its connection is no timely sign of anything; that of a
 	// fetch is no sign at all.
 	counts := h.kind != kindSnapshot && h.kind != kindFetch
-	if !p.meet(h.BootID, false, began, counts) {
+	if !p.meet(h.PeerHello, false, began, counts) {
 		p.kick()
 		n.refuse(conn, answer, &Reject{RejectBusy, "an earlier incarnation is not yet gone"}, h)
 		return

@@ -10,12 +10,17 @@ import (
 
 	pb "github.com/lni/dragonboat/v4/raftpb"
 	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/protocol"
 )
 
 func TestHelloRoundTrip(t *testing.T) {
 	h := hello{
 		kind: kindSnapshot, lane: laneBulk, code: RejectBusy, meant: 3, version: helloVersion, reason: "later",
-		PeerHello: PeerHello{ClusterID: 1, Broker: 2, BootID: [16]byte{3}, DirID: [16]byte{4}, Addr: "host:1"},
+		PeerHello: PeerHello{
+			ClusterID: 1, Broker: 2, BootID: [16]byte{3}, DirID: [16]byte{4}, Addr: "host:1",
+			Levels: protocol.Levels{Lowest: 2, Highest: 9},
+		},
 	}
 	b := h.append(nil)
 	got, err := readHello(bytes.NewReader(b))

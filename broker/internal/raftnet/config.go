@@ -49,6 +49,8 @@ type Config struct {
 	Self      protocol.BrokerID
 	BootID    [16]byte // random per process
 	DirID     [16]byte // random per data directory
+	// Levels are told to the peers, and mean nothing here.
+	Levels protocol.Levels
 	// Listen is the TCP address to bind; Listener, if set, is used instead and owned by the Network.
 	Listen   string
 	Listener net.Listener
@@ -124,6 +126,7 @@ type PeerHello struct {
 	BootID    [16]byte
 	DirID     [16]byte
 	Addr      string // its Raft address
+	Levels    protocol.Levels
 }
 
 // RejectCode is the stable number of a refused handshake. Never renumber.
@@ -131,7 +134,7 @@ type RejectCode uint16
 
 // The reasons to refuse a handshake.
 const (
-	RejectVersion        RejectCode = 1 // the handshake version is not spoken here
+	RejectVersion        RejectCode = 1 // the handshake version is not spoken here, or CheckPeer says that the level of the cluster is not understood there
 	RejectForeignCluster RejectCode = 2 // the cluster ID differs
 	RejectUnknownBroker  RejectCode = 3 // the broker is not in the book of peers, or not yet
 	RejectWrongBroker    RejectCode = 4 // the connection reached another broker than it was meant for

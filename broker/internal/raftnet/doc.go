@@ -14,8 +14,12 @@
 // when its kernel closes the connections.
 //
 //	frame:      u32 payload length | u8 type | payload                          big-endian
-//	handshake:  u16 length | u32 magic | u16 version | u8 kind | u8 lane | u16 code | u16 0 | u64 cluster
+//	handshake:  u16 length | u32 magic | u16 version | u8 kind | u8 lane | u16 code | u8 lowest level | u8 highest | u64 cluster
 //	            | u64 broker | u64 meant for | 16 boot ID | 16 directory ID | u8 n, n bytes address | rest: reason
+//
+// Levels of 0 mean level 1: brokers of before there were levels wrote 0 there and did not look. A handshake of another version is
+// refused; a kind of connection or frame that is not known ends the connection. What is new is thus only sent to who says that it
+// understands it, by a level.
 //
 // Invariants:
 //

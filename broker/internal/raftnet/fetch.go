@@ -53,7 +53,7 @@ func (n *Network) fetch(ctx context.Context, p *peer, request []byte) ([]byte, e
 		return nil, err
 	}
 	defer func() { _ = d.conn.Close() }()
-	if !p.meet(d.hello.BootID, true, began, false) {
+	if !p.meet(d.hello, true, began, false) {
 		return nil, errStale
 	}
 	return exchange(ctx, d.conn, frameFetch, request, frameFetched, MaxFetchBytes)

@@ -66,7 +66,7 @@ func (h *hello) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, h.version)
 	dst = append(dst, byte(h.kind), byte(h.lane))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(h.code))
-	dst = binary.BigEndian.AppendUint16(dst, 0)
+	dst = append(dst, byte(h.Levels.Lowest), byte(h.Levels.Highest))
 	dst = binary.BigEndian.AppendUint64(dst, h.ClusterID)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Broker))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.meant))
@@ -89,6 +89,7 @@ func parseHello(b []byte) (hello, error) {
 	}
 	h.kind, h.lane = kind(b[6]), lane(b[7])
 	h.code = RejectCode(binary.BigEndian.Uint16(b[8:]))
+	h.Levels = protocol.Levels{Lowest: protocol.Level(b[10]), Highest: protocol.Level(b[11])}
 	h.ClusterID = binary.BigEndian.Uint64(b[12:])
 	h.Broker = protocol.BrokerID(binary.BigEndian.Uint64(b[20:]))
 	h.meant = protocol.BrokerID(binary.BigEndian.Uint64(b[28:]))
@@ -131,5 +132,6 @@ func writeHello(w io.Writer, h hello) error {
 func (n *Network) me() PeerHello {
 	return PeerHello{
 		ClusterID: n.cfg.ClusterID, Broker: n.cfg.Self, BootID: n.cfg.BootID, DirID: n.cfg.DirID, Addr: n.cfg.Addr,
+		Levels: n.cfg.Levels,
 	}
 }

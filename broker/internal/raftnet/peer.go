@@ -14,6 +14,7 @@ type peer struct {
 	n     *Network
 	id    protocol.BrokerID
 	links [lanes]*link
+	trips roundTrips
 
 	ctx      context.Context // ends when the peer is removed; all that is its own ends with it
 	cancel   context.CancelFunc
@@ -22,8 +23,9 @@ type peer struct {
 
 	mu      sync.Mutex // guards the fields below; hooks are called under it, so that they come in order (Inv5)
 	addr    string
-	removed bool     // from the book: no hook is told of it any more
-	boot    [16]byte // the incarnation last met; zero if none
+	removed bool            // from the book: no hook is told of it any more
+	boot    [16]byte        // the incarnation last met; zero if none
+	levels  protocol.Levels // that boot said
 	// met is when the dial or accept began that met boot: an answer to an earlier dial is stale.
 	met     time.Time
 	live    int  // open Raft and liveness connections with boot, in both directions
@@ -49,9 +51,10 @@ func newPeer(n *Network, id protocol.BrokerID, addr string) *peer {
 	return p
 }
 
-// meet takes in that a handshake met the incarnation boot, and reports whether the connection may be used. A
+// meet takes in that a handshake met an incarnation, and reports whether the connection may be used. A
 // connection that counts must be given back with lost. began is when the dial or accept began.
-func (p *peer) meet(boot [16]byte, dialled bool, began time.Time, counts bool) bool {
+func (p *peer) meet(h PeerHello, dialled bool, began time.Time, counts bool) bool {
+	boot := h.BootID
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.removed {
@@ -72,7 +75,7 @@ func (p *peer) meet(boot [16]byte, dialled bool, began time.Time, counts bool) b
 		}
 	}
 	if p.boot != boot {
-		p.boot, p.met, p.live = boot, began, 0
+		p.boot, p.levels, p.met, p.live = boot, h.Levels, began, 0
 		p.setUpLocked()
 	} else if p.down {
 		p.met = began
@@ -145,6 +148,18 @@ func (p *peer) current(boot [16]byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.boot == boot && !p.down && !p.removed
+}
+
+// Levels returns what the incarnation of a broker that was last met said that it understands; false if it was never met or is known to
+// be gone. A broker that did not say it has the zero Levels.
+func (n *Network) Levels(id protocol.BrokerID) (protocol.Levels, bool) {
+	p := n.peer(id)
+	if p == nil {
+		return protocol.Levels{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.levels, p.boot != [16]byte{} && !p.down && !p.removed
 }
 
 // kick makes links that wait for their next dial dial now.

@@ -34,7 +34,7 @@ func (n *Network) dialSnapshot(ctx context.Context, p *peer) (*snapshotConn, err
 	began := time.Now()
 	ctx, done := p.during(ctx)
 	d, err := n.dial(ctx, p.address(), p.id, kindSnapshot, 0)
-	if err == nil && !p.meet(d.hello.BootID, true, began, false) {
+	if err == nil && !p.meet(d.hello, true, began, false) {
 		_ = d.conn.Close()
 		err = errStale
 	}

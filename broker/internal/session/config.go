@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -25,6 +26,8 @@ type Config struct {
 	Alive      func(protocol.BrokerID) bool // nil: all are
 	Status     func() wire.ClusterStatus    // answers ClusterStatus requests
 	Plan       func() wire.ClusterPlan      // answers ClusterPlan requests; nil: they are not supported
+	// RaiseLevel answers RaiseLevel requests with the level that the cluster has then; nil: they are not supported.
+	RaiseLevel func(context.Context, protocol.Level) (protocol.Level, error)
 
 	Limits Limits
 	Feed   feed.Config // Partitions, Log and Registerer are set by NewServer

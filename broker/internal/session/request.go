@@ -86,6 +86,10 @@ func (c *conn) handle(ctx context.Context, req *wire.Request) (kind string, _ *w
 		kind = "set_broker_state"
 		resp.SetBrokerState = &wire.SetBrokerStateOK{}
 		err = m.SetBrokerState(ctx, *req.SetBrokerState)
+	case req.RaiseLevel != nil && c.srv.cfg.RaiseLevel != nil:
+		kind = "raise_level"
+		resp.RaiseLevel = &wire.RaiseLevelOK{}
+		resp.RaiseLevel.Level, err = c.srv.cfg.RaiseLevel(ctx, req.RaiseLevel.Level)
 	default:
 		kind, err = c.handleRead(req, resp)
 	}

@@ -194,11 +194,14 @@ func (s *session) answer(req *wire.Request) (*wire.Response, error) {
 		return &wire.Response{ListMoves: s.moves()}, nil
 	case req.ClusterPlan != nil:
 		return &wire.Response{ClusterPlan: s.plan()}, nil
+	case req.RaiseLevel != nil:
+		c.level = max(c.level, req.RaiseLevel.Level)
+		return &wire.Response{RaiseLevel: &wire.RaiseLevelOK{Level: c.level}}, nil
 	case req.PartitionState != nil:
 		return &wire.Response{PartitionState: s.states(req.PartitionState.Topic)}, nil
 	case req.ClusterStatus != nil:
 		return &wire.Response{ClusterStatus: &wire.ClusterStatus{
-			Broker: s.n.id, Cluster: "fake", MetadataVersion: c.version,
+			Broker: s.n.id, Cluster: "fake", MetadataVersion: c.version, Level: c.level,
 		}}, nil
 	case req.Subscriptions != nil:
 		return &wire.Response{Subscriptions: s.cursors(req.Subscriptions.Topic)}, nil
