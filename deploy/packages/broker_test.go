@@ -21,6 +21,7 @@ const exposure = 20
 
 // TestDebianPackage follows one broker from a fresh root file system to the purge of its package.
 func TestDebianPackage(t *testing.T) {
+	t.Parallel()
 	root := debian(t, "_"+goarch+".deb")
 	said := inside(t, root, "dpkg", "-i", "/root/trunkline.deb")
 	require.Contains(t, said, "No broker was started", "whoever installs it is told what comes next")
@@ -167,6 +168,7 @@ func leavesData(t *testing.T, m *machine) {
 
 // TestRPMPackage installs the .rpm into the same Debian: it has the commands that the scripts call, and no rpm database of its own.
 func TestRPMPackage(t *testing.T) {
+	t.Parallel()
 	root := debian(t, map[string]string{"amd64": ".x86_64.rpm", "arm64": ".aarch64.rpm"}[goarch])
 	pkg := filepath.Join(root, "root/trunkline.rpm")
 	host(t, "mount", "-t", "proc", "proc", filepath.Join(root, "proc"))
