@@ -18,6 +18,7 @@ import (
 // TestThreeMachines forms a cluster of three machines by the words of docs/deploy.md: the shipped configuration with all its lines, the
 // certificates that it says how to make. One broker is stopped and one killed.
 func TestThreeMachines(t *testing.T) {
+	t.Parallel()
 	root := debian(t, "_"+goarch+".deb")
 	inside(t, root, "dpkg", "-i", "/root/trunkline.deb")
 	certs := makeCertificates(t)

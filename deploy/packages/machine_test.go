@@ -26,14 +26,45 @@ const (
 	pollEvery    = 100 * time.Millisecond
 )
 
-// debian unpacks a fresh Debian ($DEBIAN_ROOT is its tar) with the package of $DIST at /root and returns its directory.
+// fresh is a Debian that nothing ran in yet, unpacked from $DEBIAN_ROOT. Machines are layers on it.
+var fresh string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "trunkline-packages")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		fresh = dir
+		if out, err := exec.Command("tar", "-xpf", os.Getenv("DEBIAN_ROOT"), "--numeric-owner", "-C", dir).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "DEBIAN_ROOT, which make deploy-packages makes: %v: %s\n", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// layer returns a directory that looks like root; what is changed in it is gone with the test.
+func layer(t *testing.T, root string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{"root", "upper", "work"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+	}
+	host(t, "mount", "-t", "overlay", "overlay", filepath.Join(dir, "root"),
+		"-o", fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", root, dir, dir))
+	t.Cleanup(func() { host(t, "umount", filepath.Join(dir, "root")) })
+	return filepath.Join(dir, "root")
+}
+
+// debian returns the directory of a fresh Debian with the package of $DIST that has the suffix, at /root.
 func debian(t *testing.T, suffix string) string {
 	t.Helper()
 	pkg, err := filepath.Glob(filepath.Join(os.Getenv("DIST"), "trunkline*"+suffix))
 	require.NoError(t, err)
 	require.Len(t, pkg, 1, "make deploy-packages makes it")
-	root := t.TempDir()
-	host(t, "tar", "-xpf", os.Getenv("DEBIAN_ROOT"), "--numeric-owner", "-C", root)
+	root := layer(t, fresh)
 	host(t, "cp", pkg[0], filepath.Join(root, "root", "trunkline"+filepath.Ext(pkg[0])))
 	return root
 }
@@ -73,13 +104,7 @@ type machine struct {
 // one of its own without any connection. The machine ends with the test.
 func boot(t *testing.T, name, base, netns string) *machine {
 	t.Helper()
-	dir := t.TempDir()
-	m := &machine{t: t, root: filepath.Join(dir, "root")}
-	for _, d := range []string{"root", "upper", "work"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, d), 0o755))
-	}
-	host(t, "mount", "-t", "overlay", "overlay", "-o", fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", base, dir, dir), m.root)
-	t.Cleanup(func() { host(t, "umount", m.root) })
+	m := &machine{t: t, root: layer(t, base)}
 	network := "--private-network"
 	if netns != "" {
 		network = "--network-namespace-path=/run/netns/" + netns
@@ -117,6 +142,13 @@ func stop(t *testing.T, nspawn *exec.Cmd, console *bytes.Buffer) {
 	if t.Failed() {
 		t.Log("console:", console.String())
 	}
+}
+
+// in returns the same machine for a part of the test.
+func (m *machine) in(t *testing.T) *machine {
+	part := *m
+	part.t = t
+	return &part
 }
 
 // try runs a command in the machine and returns what it printed.
