@@ -5,7 +5,7 @@ TERRAFORM_NEEDS := 1.11
 
 .PHONY: deploy-terraform deploy-terraform-docs terraform-tools
 
-deploy-terraform: build terraform-tools ## check deploy/terraform, and bring a cluster up, change it and take it down with it, about two minutes
+deploy-terraform: build terraform-tools ## check deploy/terraform, and bring a cluster up, change it and take it down with it; some minutes (installs what it lacks, but terraform)
 	$(TERRAFORM_TOOLS)/tflint --chdir deploy/terraform --config $(abspath deploy/terraform/.tflint.hcl) --recursive --format compact
 	shellcheck deploy/terraform/*/*.sh deploy/terraform/modules/*/*.sh
 	cd deploy/terraform/check && $(GO) vet ./... && $(GO) test -count 1 -timeout 5m -v ./...

@@ -53,8 +53,9 @@ func TestLocal(t *testing.T) {
 	d.leavesNothing()
 }
 
-// TestTwoAtOnceAreNotReplaced: the second machine stays while the first is away, and the next apply brings the first back.
-func TestTwoAtOnceAreNotReplaced(t *testing.T) {
+// TestReplacements: of two machines at once the second stays while the first is away, and the next apply brings the first back.
+// A machine that is lost is replaced although nobody can drain it.
+func TestReplacements(t *testing.T) {
 	d := deploy(t)
 	d.apply()
 	out, err := d.run("apply", "-auto-approve", "-parallelism=1", "-replace", `terraform_data.process["1"]`, "-replace", `terraform_data.process["2"]`)
@@ -63,6 +64,17 @@ func TestTwoAtOnceAreNotReplaced(t *testing.T) {
 	}
 	d.apply()
 	d.expect("1 active", "2 active", "3 active")
+
+	for _, name := range []string{"supervisor", "broker"} {
+		if err := syscall.Kill(d.pidOf(3, name), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.apply("-replace", `terraform_data.process["3"]`)
+	d.expect("1 active", "2 active", "3 active")
+	if err := syscall.Kill(d.pid(3), 0); err != nil {
+		t.Errorf("broker 3 does not run: %v", err)
+	}
 }
 
 func TestLocalRefuses(t *testing.T) {
@@ -96,7 +108,13 @@ func (d *deployed) expect(want ...string) {
 
 func (d *deployed) pid(broker int) int {
 	d.t.Helper()
-	text, err := os.ReadFile(filepath.Join(d.dir, "broker-"+strconv.Itoa(broker), "broker.pid"))
+	return d.pidOf(broker, "broker")
+}
+
+// pidOf is that of a broker, or of its supervisor.
+func (d *deployed) pidOf(broker int, what string) int {
+	d.t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, "broker-"+strconv.Itoa(broker), what+".pid"))
 	if err != nil {
 		d.t.Fatal(err)
 	}

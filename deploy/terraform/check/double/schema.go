@@ -86,8 +86,9 @@ func machines() map[string]attributes {
 		},
 		"aws_instance": {
 			"ami": fixed(mayText()), "instance_type": mayText(), "subnet_id": fixed(mayText()), "vpc_security_group_ids": strings(optional(schema.TypeSet)),
-			"placement_group": fixed(mayText()), "iam_instance_profile": mayText(), "user_data": mayText(), "ebs_optimized": fixed(mayBool()), "monitoring": mayBool(),
-			"private_ip": fixed(either()), "tags": tags(),
+			"placement_group": fixed(mayText()), "iam_instance_profile": mayText(), "user_data": mayText(), "monitoring": mayBool(),
+			"ebs_optimized": fixed(mayBool()), //nolint:misspell // the provider's word
+			"private_ip":    fixed(either()), "tags": tags(),
 			"metadata_options":  block(attributes{"http_endpoint": mayText(), "http_tokens": mayText()}),
 			"root_block_device": block(attributes{"volume_type": mayText(), "volume_size": mayInt(), "encrypted": fixed(mayBool())}),
 		},

@@ -31,7 +31,7 @@ variable "settings" {
       concurrent   = optional(number)
       per_broker   = optional(number)
       repair_after = optional(string)
-      leaders      = optional(bool)
+      keep_leaders = optional(bool)
       calm_after   = optional(string)
     }), {})
   })

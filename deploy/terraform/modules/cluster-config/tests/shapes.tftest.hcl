@@ -132,7 +132,7 @@ run "a_setting_restarts" {
   command = plan
   variables {
     brokers  = { for n in range(1, 4) : n => { host = "b${n}.example" } }
-    settings = { limits = { max_connections = 500, max_batch = "8MiB" }, raft = { silent_after = "1s" }, moves = { leaders = false } }
+    settings = { limits = { max_connections = 500, max_batch = "8MiB" }, raft = { silent_after = "1s" }, moves = { keep_leaders = true } }
   }
   assert {
     condition     = output.restart_keys["1"] != run.before_that.restart_keys["1"]
@@ -140,7 +140,7 @@ run "a_setting_restarts" {
   }
   assert {
     condition = (yamldecode(output.configurations["1"]).limits == { max_connections = 500, max_batch = "8MiB" }
-    && yamldecode(output.configurations["1"]).moves == { leaders = false } && !can(yamldecode(output.configurations["1"]).topics))
+    && yamldecode(output.configurations["1"]).moves == { keep_leaders = true } && !can(yamldecode(output.configurations["1"]).topics))
     error_message = "what is set is written, and nothing else"
   }
 }
