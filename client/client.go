@@ -103,6 +103,16 @@ func (c *config) tlsConfig() (*tls.Config, error) {
 	if c.serverName != "" {
 		t.ServerName = c.serverName
 	}
+	if c.certFile != "" || c.keyFile != "" {
+		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+			return &pair, err
+		}
+		if _, err := load(nil); err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		t.GetClientCertificate = load
+	}
 	if len(c.caFiles) == 0 {
 		return t, nil
 	}

@@ -40,6 +40,7 @@ func TestConnectErrors(t *testing.T) {
 		"no port":    {[]string{"localhost"}, nil, "not host:port"},
 		"no file":    {fc.Addrs(), []client.Option{client.WithCA("/nowhere.pem")}, "/nowhere.pem"},
 		"no pem":     {fc.Addrs(), []client.Option{client.WithCA(empty)}, "no PEM"},
+		"no cert":    {fc.Addrs(), []client.Option{client.WithCA(ca), client.WithClientCertificate("/none.pem", "/none.pem")}, "client certificate: open /none.pem"},
 		"untrusted":  {fc.Addrs(), nil, "certificate"},
 		"wrong name": {fc.Addrs(), []client.Option{client.WithCA(ca), client.WithServerName("x")}, "certificate"},
 		"too cold":   {fc.Addrs(), []client.Option{client.WithWarmConnections(1)}, "at least 2"},

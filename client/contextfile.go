@@ -11,12 +11,15 @@ import (
 
 // ContextFile says how to reach a cluster. As a JSON file it is what TRUNKLINE_CONTEXT names:
 //
-//	{"brokers": ["127.0.0.1:7400"], "ca": "pki/ca.pem", "token_file": "token"}
+//	{"brokers": ["127.0.0.1:7400"], "ca": "pki/ca.pem", "cert": "client.pem", "key": "client-key.pem", "token_file": "token"}
 //
-// Relative paths are relative to the file.
+// Relative paths are relative to the file. cert and key are for clusters that ask for a client's certificate, token_file for those
+// that ask for a token.
 type ContextFile struct {
 	Brokers    []string `json:"brokers"`
 	CA         string   `json:"ca,omitempty"`
+	Cert       string   `json:"cert,omitempty"`
+	Key        string   `json:"key,omitempty"`
 	ServerName string   `json:"server_name,omitempty"`
 	TokenFile  string   `json:"token_file,omitempty"`
 }
@@ -36,7 +39,7 @@ func LoadContext(path string) (*ContextFile, error) {
 	if len(c.Brokers) == 0 {
 		return nil, fmt.Errorf("context %s: brokers is empty: name at least one host:port", path)
 	}
-	for _, p := range []*string{&c.CA, &c.TokenFile} {
+	for _, p := range []*string{&c.CA, &c.Cert, &c.Key, &c.TokenFile} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(path), *p)
 		}
@@ -49,6 +52,9 @@ func (c *ContextFile) Options() ([]Option, error) {
 	var opts []Option
 	if c.CA != "" {
 		opts = append(opts, WithCA(c.CA))
+	}
+	if c.Cert != "" || c.Key != "" {
+		opts = append(opts, WithClientCertificate(c.Cert, c.Key))
 	}
 	if c.ServerName != "" {
 		opts = append(opts, WithServerName(c.ServerName))

@@ -14,6 +14,8 @@ type Option func(*config)
 
 type config struct {
 	caFiles    []string
+	certFile   string
+	keyFile    string
 	tls        *tls.Config
 	token      []byte
 	name       string
@@ -28,7 +30,13 @@ func WithCA(pemFile string) Option {
 	return func(c *config) { c.caFiles = append(c.caFiles, pemFile) }
 }
 
-// WithTLSConfig sets the TLS configuration; it is cloned. WithCA and WithServerName change the clone.
+// WithClientCertificate presents a certificate, for clusters that ask for one (tls.client_ca): PEM files, which may be the same one and are
+// read for each connection, so that a renewed certificate needs no new client. Connect fails if they cannot be read.
+func WithClientCertificate(certFile, keyFile string) Option {
+	return func(c *config) { c.certFile, c.keyFile = certFile, keyFile }
+}
+
+// WithTLSConfig sets the TLS configuration; it is cloned. WithCA, WithClientCertificate and WithServerName change the clone.
 func WithTLSConfig(t *tls.Config) Option { return func(c *config) { c.tls = t } }
 
 // WithServerName is the name expected in every broker's certificate, in place of the host dialled.

@@ -22,6 +22,9 @@ const (
 	// probe is what a frozen disk must not take.
 	probe     = ".chaos-probe"
 	probeWait = 200 * time.Millisecond
+	// leadsNothingIn is what a broker short of disk may need, beyond the time that the fault lasts, to lead nothing: an election can give it
+	// leaderships at any moment, and it hands them over again. Times Options.Slack.
+	leadsNothingIn = time.Second
 )
 
 // diskFull fills the victims' disks until so much is free. Below limits.disk_reserve a broker must lead nothing any more. As a
@@ -31,8 +34,13 @@ type diskFull struct {
 	*rack
 	name    string
 	leave   int64 // bytes
+	within  time.Duration
 	short   int64 // times that a broker led nothing, short of disk
 	stopped int64 // times that it had stopped
+}
+
+func newDiskFull(o *Options, r *rack, name string, leave int64) *diskFull {
+	return &diskFull{rack: r, name: name, leave: leave, within: time.Duration(float64(leadsNothingIn) * o.Slack)}
 }
 
 func (f *diskFull) Name() string                                       { return f.name }
@@ -78,7 +86,7 @@ func (f *diskFull) Prove(ctx context.Context, c *cluster.Cluster, victims []int)
 		if b.PID == 0 {
 			err = f.saidFull(c, id)
 		} else {
-			err = f.leadsNothing(ctx, b)
+			err = f.comesToLeadNothing(ctx, b)
 		}
 		if err != nil {
 			return err
@@ -101,6 +109,18 @@ func (f *diskFull) saidFull(c *cluster.Cluster, id int) error {
 		return fmt.Errorf("broker %d ended with a full disk and did not say why: see %s", id, c.Log(id))
 	}
 	return nil
+}
+
+func (f *diskFull) comesToLeadNothing(ctx context.Context, b cluster.Broker) error {
+	for end := time.Now().Add(f.within); ; {
+		err := f.leadsNothing(ctx, b)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		if serr := sleep(ctx, hitPoll); serr != nil {
+			return serr
+		}
+	}
 }
 
 func (f *diskFull) leadsNothing(ctx context.Context, b cluster.Broker) error {

@@ -79,11 +79,11 @@ var makers = func() map[string]maker {
 		"kill":     func(*Options, gear) Fault { return kill{} },
 		"stop":     func(*Options, gear) Fault { return &stop{} },
 		"powercut": func(_ *Options, g gear) Fault { return &powerCut{rack: g.rack} },
-		"diskfull": func(_ *Options, g gear) Fault {
-			return &diskFull{rack: g.rack, name: "diskfull", leave: diskReserve * 3 / 4}
+		"diskfull": func(o *Options, g gear) Fault {
+			return newDiskFull(o, g.rack, "diskfull", diskReserve*3/4)
 		},
-		"diskfloor": func(_ *Options, g gear) Fault {
-			return &diskFull{rack: g.rack, name: "diskfloor", leave: diskReserve / 5}
+		"diskfloor": func(o *Options, g gear) Fault {
+			return newDiskFull(o, g.rack, "diskfloor", diskReserve/5)
 		},
 		"diskfreeze":       func(_ *Options, g gear) Fault { return &diskFreeze{rack: g.rack} },
 		"journalflip":      func(*Options, gear) Fault { return &journalFlip{} },
