@@ -33,6 +33,8 @@ type growShrink struct {
 	by    int  // brokers that join
 	kills Span // from one to the next; zero: none
 	first int  // brokers with which the cluster began
+
+	killed time.Time // when a leader was killed last
 }
 
 func newGrowShrink(name string, seed uint64, by int, kills Span) *growShrink {
@@ -138,11 +140,11 @@ func (g *growShrink) leave(ctx context.Context, id int) error {
 	return g.even(ctx)
 }
 
-// killLeaders kills the leader of a partition again and again, each time when the one before has caught up, until killing ends. The
-// brokers run then.
+// killLeaders kills the leader of a partition again and again, the first at once, unless one was killed a moment ago, and each when the one
+// before has caught up, until killing ends. The brokers run then.
 func (g *growShrink) killLeaders(ctx, killing context.Context, random *rand.Rand) error {
-	for last := time.Now(); sleep(killing, g.kills.draw(random)-time.Since(last)) == nil; {
-		last = time.Now()
+	for sleep(killing, g.kills.draw(random)-time.Since(g.killed)) == nil {
+		g.killed = time.Now()
 		d, err := g.admin.Admin().DescribeTopic(ctx, topic)
 		if err != nil {
 			return err

@@ -20,6 +20,7 @@ func (catching) Membership(context.Context, uint64) (raftnode.Membership, error)
 }
 func (catching) Progress(uint64, uint64) (uint64, time.Time, bool) { return 70, time.Now(), true }
 func (catching) LastIndex(uint64) (uint64, bool)                   { return 100, true }
+func (catching) ForgetBeginning(context.Context, uint64) error     { return nil }
 
 func TestProgressIsTold(t *testing.T) {
 	mv := meta.Moving{Shard: 18, Move: meta.Move{ID: 7, Add: meta.Replica{Broker: 4, ReplicaID: 99}}}

@@ -24,6 +24,9 @@ const (
 	transferEvery  = 20 * time.Millisecond
 	transferWindow = 500 * time.Millisecond
 	transferLook   = 2 * time.Millisecond
+	// heirWindow is how long nobody may lead after a transfer until this replica stands itself, again and again. It is longer than an
+	// election takes between brokers that are far from each other.
+	heirWindow = 500 * time.Millisecond
 )
 
 // Errors of Transfer, which change nothing.
@@ -43,7 +46,7 @@ type Handover struct {
 }
 
 // Transfer hands the leadership of a shard led here to the replica on another broker and returns when the term is
-// over. With an empty Handover it only asks Dragonboat to transfer, and returns at once.
+// over and somebody leads, or ctx ends. With an empty Handover it only asks Dragonboat to transfer, and returns at once.
 //
 // Dragonboat's own transfer makes the leader refuse all proposals for an election timeout, and tells the target once; a
 // target that has not applied the last entry yet ignores it, so that a hand-over costs two seconds of writes every now
@@ -81,7 +84,31 @@ func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h 
 	if err != nil {
 		return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, err)
 	}
+	n.succeed(ctx, id, l.Term)
 	return nil
+}
+
+// succeed returns when somebody leads after a term, or ctx ends, and stands for election if nobody does. A target that dies while it stands
+// has cost this leader its term, and the others take it for no leader whose death would make them stand: all would wait for Raft's own
+// timers.
+func (n *Node) succeed(ctx context.Context, id, term uint64) {
+	look, stand := time.NewTicker(transferLook), time.NewTicker(heirWindow)
+	defer look.Stop()
+	defer stand.Stop()
+	for {
+		if l, known := n.Leader(id); known && l.Term > term {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-stand.C:
+			n.Campaign(id)
+		case <-n.stop:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // follow returns when the caller is silent and the target has everything.
