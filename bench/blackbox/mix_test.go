@@ -55,6 +55,7 @@ func TestMixedReleases(t *testing.T) {
 	m.replace(t, 3, m.now, m.Stop, false)
 	m.exchange(t)
 	eventually(t, 30*time.Second, func() error { return m.health(t, 0, "finalize_due") })
+	t.Log(m.tool(t, m.now, "", "cluster", "health"))
 
 	m.replace(t, 1, m.before, m.Kill, true)
 	m.requireSnapshots(t, 1) // of a leader of this release
@@ -232,6 +233,7 @@ func (m *mix) requireHeldBack(t *testing.T, why string) {
 		require.Error(t, err)
 		require.Contains(t, out, why)
 		require.Contains(t, errs, "nothing was changed")
+		t.Log(out, errs)
 	}
 }
 
@@ -239,11 +241,12 @@ func (m *mix) requireHeldBack(t *testing.T, why string) {
 func (m *mix) finalise(t *testing.T) {
 	t.Helper()
 	require.Equal(t, 1, m.level(t, "--dry-run"))
+	out := m.tool(t, m.now, "", "cluster", "finalize")
+	require.Contains(t, out, "Raised from level 1 to level 2")
+	t.Log(out)
 	require.Equal(t, 2, m.level(t))
-	require.Equal(t, 2, m.level(t))
-	out, _, err := m.cli(t, "", "cluster", "finalize")
-	require.NoError(t, err)
-	require.Contains(t, out, "The cluster is at level 2, the highest that its brokers understand.")
+	out = m.tool(t, m.now, "", "cluster", "finalize")
+	require.Contains(t, out, "\nThe cluster is at level 2, the highest that its brokers understand.")
 	eventually(t, 20*time.Second, func() error { // the level reaches the disks of all with the image
 		for _, b := range m.Brokers() {
 			if id := m.identity(t, b.ID); id["version"] != 3.0 || id["level"] != 2.0 {
