@@ -68,7 +68,7 @@ func (b *Broker) followBrokers() {
 		changed := b.meta.Changed()
 		im := b.meta.Image()
 		if im.Retired(b.cfg.Broker) {
-			b.fail(fmt.Errorf("broker %d was decommissioned: its data_dir %s can be deleted", b.cfg.Broker, b.cfg.DataDir))
+			b.fail(fmt.Errorf("broker %d %w: its data_dir %s can be deleted", b.cfg.Broker, ErrDecommissioned, b.cfg.DataDir))
 			return
 		}
 		news, err := b.known.learn(im.Version, im.Level, bookOf(im))

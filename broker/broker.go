@@ -35,6 +35,9 @@ var Version = "dev"
 // DrainLimit bounds Drain: after it the broker stops whatever is left to hand over.
 const DrainLimit = 8 * time.Second
 
+// ErrDecommissioned is in the error of Open and Run of a broker whose ID was taken out of the cluster: there is no way back.
+var ErrDecommissioned = errors.New("was decommissioned")
+
 // Broker is one running broker.
 type Broker struct {
 	cfg     Config
@@ -69,6 +72,7 @@ type Broker struct {
 	short    atomic.Bool // of disk space
 	formed   atomic.Bool // registered in the metadata since this start
 	refused  refusals
+	pulse    pulse
 	planMu   sync.Mutex // one preview at a time
 	fatal    chan error // first reason why this broker must not go on; capacity 1
 

@@ -122,9 +122,8 @@ type MovesConfig struct {
 	Concurrent  int           `yaml:"concurrent" doc:"moves under way in the whole cluster"`
 	PerBroker   int           `yaml:"per_broker" doc:"moves under way into one broker, and out of one"`
 	RepairAfter time.Duration `yaml:"repair_after" doc:"replicas of a broker dead for so long are made anew on others"`
-	// Leaders is off because a hand-over may give records to a consumer again that it has not acknowledged yet.
-	Leaders   bool          `yaml:"leaders" doc:"leaderships return to preferred brokers; records may be delivered again when they do"`
-	CalmAfter time.Duration `yaml:"calm_after" doc:"nothing is moved for balance before all brokers have been alive for so long"`
+	KeepLeaders bool          `yaml:"keep_leaders" doc:"leaderships stay where they went, they do not return to preferred brokers"`
+	CalmAfter   time.Duration `yaml:"calm_after" doc:"nothing is moved for balance before all brokers have been alive for so long"`
 }
 
 func (m *MovesConfig) limits() planner.Limits {

@@ -100,6 +100,9 @@ func (b *Broker) probePeers(ctx context.Context) error {
 }
 
 func (b *Broker) rejected(by protocol.BrokerID, r raftnet.Reject) error {
+	if r.Code == raftnet.RejectRetired {
+		return fmt.Errorf("broker %d refuses this broker (data_dir %s), which %w: %s", by, b.cfg.DataDir, ErrDecommissioned, r.Reason)
+	}
 	return fmt.Errorf("broker %d refuses this broker (ID %d, data_dir %s): %s", by, b.cfg.Broker, b.cfg.DataDir, r.Reason)
 }
 
@@ -192,9 +195,9 @@ func (b *Broker) openMeta(context.Context) error {
 }
 
 func (b *Broker) openController(context.Context) error {
-	var steady func(protocol.BrokerID) bool
-	if b.cfg.Moves.Leaders {
-		steady = b.steady
+	steady := b.steady
+	if b.cfg.Moves.KeepLeaders {
+		steady = nil
 	}
 	c, err := controller.New(controller.Config{
 		Self: b.cfg.Broker, Dir: b.dir.file("partitions"), DirID: meta.DirID(b.dir.id.DirID), Meta: b.meta, Leaders: b.meta.Leaders(),
@@ -280,7 +283,11 @@ func (b *Broker) openListener(context.Context) error {
 }
 
 func (b *Broker) openAdmin(context.Context) error {
-	s, err := admin.Start(admin.Config{Listen: b.cfg.AdminListen, Ready: b.Ready, CaughtUp: b.CaughtUp, Damage: b.controller.Damage, Gatherer: b.metrics, Register: b.reg, Log: b.log})
+	b.pulse.parts = b.vitalParts()
+	s, err := admin.Start(admin.Config{
+		Listen: b.cfg.AdminListen, Alive: b.Alive, Ready: b.Ready, CaughtUp: b.CaughtUp, Damage: b.controller.Damage,
+		Gatherer: b.metrics, Register: b.reg, Log: b.log,
+	})
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,8 @@
 // A subscription delivers each partition in offset order. What was acknowledged and committed is never
 // delivered again; what was not is, when another consumer takes over (at least once). A consumer keeps its
 // place through reconnects and leader changes and is not handed a record twice as long as it is not told
-// that it lost the partition (OnRebalance). Acknowledgements for a partition that was lost are dropped.
+// that it lost the partition (OnRebalance, which also tells when it goes on under another activation: the number to fence
+// with, where acknowledged work leaves the process). Acknowledgements for a partition that was lost are dropped.
 // Commit waits until what was acknowledged is really committed.
 //
 // # How failures look

@@ -240,18 +240,20 @@ func (f *feed) activated(m *wire.Activate) {
 		f.last.over = true
 		f.last = nil
 	}
+	kind := Resumed
 	if f.turn == nil {
+		kind = Assigned
 		f.turn = &turn{f: f, assigned: m.Activation}
 		f.turn.win.Reset(m.From)
-		f.rebalanced(Rebalance{
-			Kind: Assigned, Partition: f.partition, Activation: m.Activation, From: m.From,
-		})
 	} else {
 		f.turn.win.SkipTo(m.From) // acknowledged, by this consumer or by another in between
 	}
 	f.turn.activation, f.turn.committed = m.Activation, m.From
 	f.pos, f.received, f.ackSent = f.turn.win.Position(), m.From, m.From
 	f.live, f.revoking = true, false
+	f.rebalanced(Rebalance{
+		Kind: kind, Partition: f.partition, Activation: m.Activation, From: f.pos, Unacked: f.turn.win.Unacked(),
+	})
 	f.s.move()
 	f.poke()
 }

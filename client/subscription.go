@@ -26,6 +26,10 @@ const (
 	// Lost: the partition was taken; acknowledgements from now on are dropped, and those that were not
 	// committed yet may be lost, so that another consumer receives these records again.
 	Lost RebalanceKind = 4
+	// Resumed: this consumer goes on after its stream was lost, or its partition's leader. What it was handed out may
+	// still be acknowledged. An Activation that is more than one above the last says that another consumer may have had the
+	// partition in between, and may have been handed some of the same records.
+	Resumed RebalanceKind = 5
 )
 
 // String returns the kind's name.
@@ -39,6 +43,8 @@ func (k RebalanceKind) String() string {
 		return "released"
 	case Lost:
 		return "lost"
+	case Resumed:
+		return "resumed"
 	}
 	return fmt.Sprintf("rebalance(%d)", uint8(k))
 }
@@ -48,7 +54,7 @@ type Rebalance struct {
 	Kind       RebalanceKind
 	Partition  protocol.Partition
 	Activation protocol.Activation
-	From       protocol.Offset // Assigned: the next record's offset
+	From       protocol.Offset // Assigned, Resumed: the next record's offset
 	Grace      time.Duration   // Revoking
 	Unacked    int             // records handed out and not acknowledged
 }

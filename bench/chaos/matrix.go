@@ -3,9 +3,10 @@ package chaos
 import "time"
 
 // leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more, starvedLimit one that goes on slower and
-// slower, gracefulLimit one that hands over.
+// slower, gracefulLimit one that hands over, farLimit one that is killed where a round trip takes 200 ms: ten of those.
 var (
 	gracefulLimit = Limit{P99: 200 * time.Millisecond, Max: 500 * time.Millisecond}
+	farLimit      = Limit{Max: 2 * time.Second}
 	starvedLimit  = Limit{P99: 1500 * time.Millisecond, Max: 3 * time.Second}
 
 	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
@@ -25,6 +26,12 @@ var cutFor = Span{4 * time.Second, 8 * time.Second}
 // fivePace leaves five brokers on two processors some time: going flat out they do not run for half a second now and then, and what is
 // seen then is that, whatever happens to the network.
 const fivePace = 3000
+
+// memberPatience is enough for two joins and two leaves, lostPatience for stored records and their repair.
+const (
+	memberPatience = 6 * time.Minute
+	lostPatience   = 15 * time.Minute
+)
 
 // calmPace leaves most of the machine to what is measured.
 const calmPace = 50
@@ -61,6 +68,10 @@ var Rows = []Row{
 		Doc: "nothing from or to a leader arrives, neither to clients nor to brokers, and no connection ends",
 	},
 	{Name: "raft-delay", Matrix: "13", Fault: "raft-delay", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("raft_delay_claims")}, Doc: "200 ms more, with 50 ms of jitter, between all brokers"},
+	{
+		Name: "far-leader", Matrix: "13", Fault: "far-kill", Target: Leader, Steady: true, Hold: Span{2 * time.Second, 3 * time.Second}, Limit: farLimit,
+		Must: []Evidence{some("takeovers_death")}, Doc: "SIGKILL the leader of a partition while a round trip between brokers takes 200 ms",
+	},
 	{Name: "raft-rate", Matrix: "13", Fault: "raft-rate", Target: Nobody, Steady: true, Hold: seconds, Must: []Evidence{never("raft_rate_claims")}, Doc: "10 Mbit/s between all brokers"},
 	{Name: "raft-cut", Matrix: "D2", Fault: "raft-cut", Target: Anyone, Steady: true, Must: []Evidence{never("raft_cut_claims")}, Doc: "the connections between two brokers are cut, and can be made again: nobody may lead anew"},
 	{Name: "raft-link-delay", Matrix: "D2", Fault: "raft-link-delay", Target: Anyone, Steady: true, Hold: seconds, Must: []Evidence{never("raft_link_delay_claims")}, Doc: "100 ms more between two brokers: nobody may lead anew"},
@@ -194,13 +205,28 @@ var Rows = []Row{
 		Doc:  "the same, and meanwhile the leader of a partition is killed every few seconds",
 	},
 	{
+		Name: "two-more", Matrix: "27", Fault: "two-more", Target: Nobody, Steady: true, Patience: memberPatience, Limit: silentLimit,
+		Must: []Evidence{{"two_more_joined", 2, -1}, {"two_more_left", 2, -1}, {"two_more_moves", 8, -1}, {"two_more_newcomers", 8, -1}, never("two_more_broken")},
+		Doc:  "two brokers join and get their share of the replicas, then two are decommissioned, one after the other",
+	},
+	{
+		Name: "two-more-kill", Matrix: "27", Fault: "two-more-kill", Target: Nobody, Steady: true, Patience: memberPatience, Limit: starvedLimit,
+		Must: []Evidence{{"two_more_kill_joined", 2, -1}, {"two_more_kill_left", 2, -1}, {"two_more_kill_moves", 8, -1}, some("two_more_kill_kills"), never("two_more_kill_broken")},
+		Doc:  "the same, and meanwhile the leader of a partition is killed every ten seconds",
+	},
+	{
+		Name: lostRow, Matrix: "25", Fault: "lost-broker", Target: Nobody, Steady: true, Patience: lostPatience, Limit: silentLimit,
+		Must: []Evidence{some("lost_broker_lost"), {"lost_broker_repaired", 8, -1}, never("lost_broker_broken")},
+		Doc:  "a broker is killed for good: the others make its replicas anew by themselves, with stored records in them",
+	},
+	{
 		Name: "replace", Matrix: "25", Fault: "replace", Target: Nobody, Steady: true, Limit: leaderLimit,
 		Must: []Evidence{some("replace_wiped"), {"replace_refused", 2, -1}, some("replace_replaced"), {"replace_newcomers", 4, -1}, never("replace_broken")},
 		Doc:  "the disk of a broker is lost: it is refused under its ID, another one joins and takes its place",
 	},
 	{
 		Name: "transfers", Matrix: "28", Fault: "transfers", Target: Nobody, Steady: true, Pace: calmPace, Hold: Span{12 * time.Second, 14 * time.Second},
-		Must: []Evidence{{"transfers_rounds", 8, -1}, {"transfers_leaders_moved", 20, -1}, never("transfers_broken"), never("takeovers_death")},
+		Must: []Evidence{{"transfers_rounds", 8, -1}, {"transfers_leaders_moved", 20, -1}, never("transfers_broken"), never("transfers_turns_lost"), never("takeovers_death")},
 		Doc:  "every second another broker leads everything: the others are drained",
 	},
 	{

@@ -59,9 +59,8 @@ func (m *measured) open(ctx context.Context, cl *cluster.Cluster, lanes int, on 
 	if err != nil {
 		return nil, err
 	}
-	sub, err := reader.Subscribe(ctx, m.topic, gaugeName, client.StartAt(client.Earliest()), client.OnGap(func(g client.Gap) {
-		m.violation("%+v was removed before it was delivered", g)
-	}))
+	sub, err := reader.Subscribe(ctx, m.topic, gaugeName, client.StartAt(client.Earliest()), client.OnRebalance(m.rebalanced),
+		client.OnGap(func(g client.Gap) { m.violation("%+v was removed before it was delivered", g) }))
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +78,13 @@ func (m *measured) open(ctx context.Context, cl *cluster.Cluster, lanes int, on 
 	m.acts.Go(func() { m.clock.run(acting, func(k int) { m.send(acting, k) }) })
 	m.acts.Go(func() { m.lookMemory(acting) })
 	return acting, nil
+}
+
+// rebalanced counts the turns that the steady traffic's only consumer lost: what it had not committed is delivered again.
+func (m *measured) rebalanced(r client.Rebalance) {
+	if r.Kind == client.Lost {
+		m.count("turns_lost", 1)
+	}
 }
 
 func (m *measured) connect(ctx context.Context, cl *cluster.Cluster) (*client.Client, error) {

@@ -21,7 +21,8 @@ const (
 // transfers let one broker lead everything, and another one a second later: all are drained but one, in turns. Beside them goes steady
 // traffic, whose times are measured.
 //
-// Counts, each behind its name: rounds, leaders_moved (of the steady traffic's partitions, as seen at the end of each round), and those of measured.
+// Counts, each behind its name: rounds, leaders_moved (of the steady traffic's partitions, as seen at the end of each round), turns_lost (which a hand-over
+// must not cost), and those of measured.
 type transfers struct {
 	measured
 	since time.Time

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trunkline/trunkline/bench/demo"
+	"github.com/trunkline/trunkline/cmd/internal/program"
 )
 
 func main() {
@@ -27,10 +28,10 @@ func main() {
 }
 
 func root() *cobra.Command {
-	cmd := &cobra.Command{Use: "trunkbench", Short: "Measure and prove what a Trunkline cluster does", SilenceUsage: true, SilenceErrors: true}
+	cmd := &cobra.Command{Use: "trunkbench", Short: "Measure and prove what a Trunkline cluster does", SilenceUsage: true, SilenceErrors: true, Version: program.Version()}
 	cmd.AddCommand(
-		demoCommand(), scaleCommand(), hostileCommand(), chaosCommand(), chaosClientCommand(),
-		runCommand(), compareCommand(), failoverCommand(), reportCommand(), workloadsCommand(), driversCommand(),
+		demoCommand(), scaleCommand(), membersCommand(), hostileCommand(), chaosCommand(), chaosClientCommand(),
+		runCommand(), compareCommand(), failoverCommand(), reportCommand(), workloadsCommand(), driversCommand(), program.ManualCommand("1"),
 	)
 	return cmd
 }

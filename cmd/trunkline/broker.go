@@ -24,10 +24,11 @@ func brokerCommand(contextFile *string) *cobra.Command {
   trunkline broker drain 2          # before its machine is restarted: it leads nothing and gets nothing new
   trunkline broker undrain 2
   trunkline broker decommission 2   # for good: its replicas move away first
-  trunkline broker replace 2 --with 4`,
+  trunkline broker replace 2 --with 4
+  trunkline broker probe            # is the one on this machine alive?`,
 	}
 	cmd.AddCommand(brokerList(contextFile), brokerDrain(contextFile), brokerUndrain(contextFile), brokerDecommission(contextFile),
-		brokerReplace(contextFile), brokerMoves(contextFile))
+		brokerReplace(contextFile), brokerMoves(contextFile), brokerProbe())
 	return cmd
 }
 

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/trunkline/trunkline/cmd/internal/program"
 )
 
 func main() {
@@ -46,11 +48,12 @@ func root() *cobra.Command {
   trunkline sub calls --subscription demo --from earliest --idle-exit 2s`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       program.Version(),
 	}
 	var contextFile string
 	cmd.PersistentFlags().StringVar(&contextFile, "context", os.Getenv("TRUNKLINE_CONTEXT"),
 		"file that says how to reach the cluster (default $TRUNKLINE_CONTEXT)")
 	cmd.AddCommand(localCommand(), topicCommand(&contextFile), clusterCommand(&contextFile), brokerCommand(&contextFile), pubCommand(&contextFile),
-		subCommand(&contextFile), readCommand(&contextFile))
+		subCommand(&contextFile), readCommand(&contextFile), program.ManualCommand("1"))
 	return cmd
 }

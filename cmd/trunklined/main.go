@@ -12,7 +12,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trunkline/trunkline/broker"
+	"github.com/trunkline/trunkline/cmd/internal/program"
 )
+
+// exitForGood (EX_CONFIG of sysexits.h) tells a supervisor not to start this broker again before somebody has done something.
+const exitForGood = 78
+
+// forGood is an error that a new process would meet again.
+type forGood struct{ error }
+
+func (e forGood) Unwrap() error { return e.error }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -20,8 +29,15 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "trunklined:", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+func exitCode(err error) int {
+	if errors.As(err, &forGood{}) || errors.Is(err, broker.ErrDecommissioned) {
+		return exitForGood
+	}
+	return 1
 }
 
 func command() *cobra.Command {
@@ -34,14 +50,18 @@ func command() *cobra.Command {
 		Long: `trunklined runs one broker. Without any configuration it forms a cluster of its own in ./trunkline-data.
 
 Keys are set by a YAML file, then by environment variables (log.level is TRUNKLINE_LOG_LEVEL), then by
-flags (--log-level). SIGTERM drains: clients are told where to go, leaderships are handed over, then it exits.`,
+flags (--log-level). SIGTERM drains: clients are told where to go, leaderships are handed over, then it exits.
+
+The exit code is 0 after SIGTERM, 78 if the configuration cannot be used or the broker was decommissioned, so that starting it
+again is of no use, and 1 after anything else. A service manager that speaks sd_notify(3) is told when the broker serves, why it
+does not, and that it is alive.`,
 		Example: `  trunklined
   trunklined --config /etc/trunkline/trunkline.yaml
   trunklined --config trunkline.yaml --log-format json --print-config`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       broker.Version,
+		Version:       program.Version(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			flags := map[string]string{}
 			for _, k := range broker.Keys() {
@@ -51,7 +71,7 @@ flags (--log-level). SIGTERM drains: clients are told where to go, leaderships a
 			}
 			cfg, err := broker.Load(file, os.Environ(), flags)
 			if err != nil {
-				return err
+				return forGood{err}
 			}
 			if printConfig {
 				text, err := cfg.YAML()
@@ -69,6 +89,7 @@ flags (--log-level). SIGTERM drains: clients are told where to go, leaderships a
 	for _, k := range broker.Keys() {
 		values[k.Name] = cmd.Flags().String(k.Flag(), "", k.Doc)
 	}
+	cmd.AddCommand(program.ManualCommand("8"))
 	return cmd
 }
 
@@ -82,5 +103,8 @@ func run(ctx context.Context, cfg broker.Config) error {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, b.Welcome())
+	notifying, cancel := context.WithCancel(ctx)
+	wait := supervise(notifying, b)
+	defer func() { cancel(); wait() }()
 	return b.Run(ctx)
 }

@@ -1,6 +1,6 @@
 // Package admin serves a broker's HTTP endpoints for operators:
 //
-//	/livez        200 while the process runs
+//	/livez        200 when every part of the broker answers; 503 with the part that does not, within aliveLimit: only a new process helps
 //	/readyz       200 when the broker serves, and a line for each damaged segment; 503 with the reason when it does not
 //	/readyz?caught-up
 //	              200 when it serves and every replica on it has all that was committed before the question: then another broker may be
@@ -34,6 +34,7 @@ import (
 // Config says what to serve.
 type Config struct {
 	Listen   string                      // TCP address
+	Alive    func(context.Context) error // nil when alive, otherwise what is not; ends with the context
 	Ready    func() error                // nil when ready, otherwise the reason; must not block
 	Damage   func() []error              // what is damaged and not repaired; must not block; nil: nothing ever is
 	CaughtUp func(context.Context) error // nil when every replica here has everything, otherwise the reason; ends with the context
@@ -42,8 +43,18 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// caughtUpLimit bounds the answer to /readyz?caught-up.
-const caughtUpLimit = 5 * time.Second
+// Bounds of the answers that wait for others.
+const (
+	aliveLimit    = 3 * time.Second // /livez
+	caughtUpLimit = 5 * time.Second // /readyz?caught-up
+)
+
+// alive answers a request to /livez.
+func (cfg *Config) alive(r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), aliveLimit)
+	defer cancel()
+	return cfg.Alive(ctx)
+}
 
 // ready answers a request to /readyz.
 func (cfg *Config) ready(r *http.Request) error {
@@ -87,7 +98,13 @@ func Start(cfg Config) (*Server, error) {
 
 func handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) {
+		if err := cfg.alive(r); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := cfg.ready(r); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)

@@ -18,13 +18,21 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestEndpoints(t *testing.T) {
-	var unready, behind atomic.Bool
+	var hung, unready, behind atomic.Bool
 	unready.Store(true)
 	behind.Store(true)
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "trunkline_test_value", Help: "x"}))
 	s, err := Start(Config{
 		Listen: "127.0.0.1:0", Gatherer: reg, Register: reg, Log: slog.Default(),
+		Alive: func(ctx context.Context) error {
+			_, bounded := ctx.Deadline()
+			require.True(t, bounded)
+			if hung.Load() {
+				return errors.New("the controller has not answered for 3s")
+			}
+			return nil
+		},
 		Ready: func() error {
 			if unready.Load() {
 				return errors.New("metadata has no leader")
@@ -52,7 +60,12 @@ func TestEndpoints(t *testing.T) {
 	}
 	code, _ := get("/livez")
 	require.Equal(t, 200, code)
-	code, body := get("/readyz")
+	hung.Store(true)
+	code, body := get("/livez")
+	require.Equal(t, 503, code)
+	require.Contains(t, body, "the controller has not answered")
+	hung.Store(false)
+	code, body = get("/readyz")
 	require.Equal(t, 503, code)
 	require.Contains(t, body, "metadata has no leader")
 	unready.Store(false)

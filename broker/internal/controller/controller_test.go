@@ -768,6 +768,34 @@ func TestNothingGoesBackToAReplicaThatIsTakenAway(t *testing.T) {
 	})
 }
 
+// TestAHandOverInVainIsNotTriedAtOnce: each attempt makes the partition's publishers wait.
+func TestAHandOverInVainIsNotTriedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.meta.catchUp()
+		r.meta.register(3)
+		topic := r.meta.create("a", 1, 3)
+		p := &topic.Partitions[0]
+		preferred := p.Replicas[0].Broker
+		if preferred == 1 {
+			preferred = p.Replicas[1].Broker
+			require.NoError(t, r.meta.service.PreferLeader(t.Context(), protocol.TopicPartition{Topic: topic.ID}, preferred))
+		}
+		cfg := r.config()
+		cfg.Steady = func(protocol.BrokerID) bool { return true }
+		r.start(cfg)
+		shard := r.host.replica(p.Shard)
+		shard.refuse(preferred)
+		r.host.matches = map[protocol.BrokerID]uint64{preferred: 1 << 40}
+		r.host.lead(p.Shard, 1, 1)
+		time.Sleep(preferPause)
+		require.Equal(t, []protocol.BrokerID{preferred}, shard.attempts())
+		time.Sleep(preferPause)
+		require.Len(t, shard.attempts(), 2)
+		r.c.Close()
+	})
+}
+
 func TestSuccessors(t *testing.T) {
 	r := newRig(t)
 	c, err := newController(r.config())

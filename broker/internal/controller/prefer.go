@@ -12,12 +12,14 @@ import (
 const (
 	// preferEvery is how often leaders look whether the preferred one could have the leadership.
 	preferEvery = time.Second
-	// preferParallel bounds the transfers at one time, preferTime those of one look: a thousand leaderships return within seconds, and
+	// preferParallel bounds the transfers at one time, preferTime each of them: a thousand leaderships return within seconds, and
 	// at no moment do more than a few partitions wait for a leader.
 	preferParallel = 4
 	preferTime     = 2 * time.Second
 	// preferLag is how many entries the preferred leader may lack: it gets them before the old one falls silent.
 	preferLag = 1000
+	// preferPause is what a partition is spared after a hand-over that failed: its publishers waited for it.
+	preferPause = 30 * time.Second
 )
 
 // prefer hands leaderships to their preferred brokers as soon as these are fit, until ctx ends. A broker that came back is not fit for a
@@ -36,8 +38,6 @@ func (c *Controller) prefer(ctx context.Context) {
 }
 
 func (c *Controller) preferOnce(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, preferTime)
-	defer cancel()
 	g := errgroup.Group{}
 	g.SetLimit(preferParallel)
 	for _, r := range c.running() {
@@ -46,7 +46,10 @@ func (c *Controller) preferOnce(ctx context.Context) {
 			continue
 		}
 		g.Go(func() error {
-			if err := r.transfer(ctx, to); err != nil && ctx.Err() == nil {
+			ctx, cancel := context.WithTimeout(ctx, preferTime)
+			defer cancel()
+			if err := r.transfer(ctx, to); err != nil {
+				r.vain.Store(time.Now().UnixNano())
 				c.log.Warn("leadership was not handed to its preferred broker", "topic", r.spec().topic,
 					"partition", r.spec().tp.Partition, "to", to, "err", err)
 			}
@@ -57,10 +60,13 @@ func (c *Controller) preferOnce(ctx context.Context) {
 }
 
 // preferred returns who should lead a replica that is led here, if it is another broker, fit, not far behind and to stay: one whose
-// replica is being taken away has just handed the leadership over to lose it.
+// replica is being taken away has just handed the leadership over to lose it. After a hand-over that failed nobody for preferPause.
 func (c *Controller) preferred(r *replica) (to protocol.BrokerID, ok bool) {
 	s := r.spec()
 	to = s.replicas[0].Broker
+	if time.Since(time.Unix(0, r.vain.Load())) < preferPause {
+		return 0, false
+	}
 	if _, serves := r.serving(); !serves || to == c.cfg.Self || to == s.parting || !c.cfg.Steady(to) {
 		return 0, false
 	}

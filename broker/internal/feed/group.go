@@ -195,14 +195,20 @@ func (g *group) revoke(now time.Time) {
 	})
 }
 
-// deactivate ends the activation; g.mu is held.
+// deactivate ends the activation and tells the consumer; g.mu is held.
 func (g *group) deactivate() {
 	g.active.stop(g.activation, g.gone)
+	g.vacate()
+}
+
+// vacate leaves the partition without an active consumer; g.mu is held.
+func (g *group) vacate() {
 	g.active, g.gone, g.released, g.revokeBy = nil, false, false, time.Time{}
 	g.m.metrics.active.Dec()
 }
 
-// endAll ends all streams with err.
+// endAll ends all streams with err. The active consumer is not told that its turn is over, because it is not: it goes on
+// with what it has when it comes back, here or to the next leader, and only what others were given meanwhile ends it.
 func (g *group) endAll(err *protocol.Error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -212,7 +218,7 @@ func (g *group) endAll(err *protocol.Error) {
 	clear(g.members)
 	if g.active != nil {
 		g.active.End(err)
-		g.deactivate()
+		g.vacate()
 	}
 }
 

@@ -199,7 +199,9 @@ func TestLostLeadershipEndsAllStreams(t *testing.T) {
 		time.Sleep(settle)
 		p.Lose()
 		for _, x := range []*peer{a, b, r} {
-			require.ErrorIs(t, x.look().err, protocol.ErrNotLeader)
+			got := x.look()
+			require.ErrorIs(t, got.err, protocol.ErrNotLeader)
+			require.NotContains(t, got.log, protocol.KindDeactivated.String(), "its turn goes on under the next leader")
 		}
 		require.NoError(t, any.look().err)
 		_, _, err := m.Open(t.Context(), p, openSub("a"))
@@ -356,7 +358,9 @@ func TestCloseEndsAllStreams(t *testing.T) {
 		a := join(t, m, p, openSub("a"))
 		time.Sleep(settle)
 		m.Close()
-		require.ErrorIs(t, a.look().err, protocol.ErrShuttingDown)
+		got := a.look()
+		require.ErrorIs(t, got.err, protocol.ErrShuttingDown)
+		require.NotContains(t, got.log, protocol.KindDeactivated.String(), "its turn goes on under the next leader")
 		_, _, err := m.Open(t.Context(), p, openSub("b"))
 		require.ErrorIs(t, err, protocol.ErrShuttingDown)
 		m.Close()

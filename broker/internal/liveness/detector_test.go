@@ -35,6 +35,8 @@ type hubPort struct {
 
 func (p *hubPort) Receive(fn func(protocol.BrokerID, []byte)) { p.fn = fn }
 
+func (p *hubPort) RoundTrip(protocol.BrokerID) time.Duration { return 0 }
+
 func (p *hubPort) Send(to protocol.BrokerID, b []byte) bool {
 	p.h.mu.Lock()
 	q := p.h.ports[to]
@@ -133,6 +135,25 @@ func statesOf(vs []View, b protocol.BrokerID) (out []State) {
 	}
 	return out
 }
+
+func TestSincePingGrowsWhenPingsStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Config{Self: 1, Port: deafPort{}})
+		d.Start(t.Context())
+		time.Sleep(time.Minute)
+		require.LessOrEqual(t, d.SincePing(), DefaultPingInterval)
+		d.Close()
+		time.Sleep(time.Minute)
+		require.GreaterOrEqual(t, d.SincePing(), time.Minute)
+	})
+}
+
+// deafPort takes everything and brings nothing.
+type deafPort struct{}
+
+func (deafPort) Send(protocol.BrokerID, []byte) bool            { return true }
+func (deafPort) Receive(func(from protocol.BrokerID, _ []byte)) {}
+func (deafPort) RoundTrip(protocol.BrokerID) time.Duration      { return 0 }
 
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

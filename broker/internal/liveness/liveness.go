@@ -28,6 +28,8 @@ const (
 type Port interface {
 	Send(to protocol.BrokerID, payload []byte) bool
 	Receive(fn func(from protocol.BrokerID, payload []byte))
+	// RoundTrip is how long a payload to a broker and the answer take at best, as lately measured; 0 if it is not known.
+	RoundTrip(to protocol.BrokerID) time.Duration
 }
 
 // State is what this broker believes about another one. Never renumber: the numbers are in metrics.
@@ -95,6 +97,8 @@ type Detector struct {
 	deaths []death // guarded by mu; not yet taken by the Takeover
 
 	closed  atomic.Bool
+	made    time.Time
+	pinged  atomic.Int64  // when pingLoop last went round, in nanoseconds since made: steps of the wall clock do not count
 	urgent  chan struct{} // a change that the others should hear of now
 	changed chan struct{} // a change that the Takeover should look at now
 	events  chan event
@@ -133,6 +137,7 @@ func New(cfg Config) *Detector {
 		urgent:  make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
 		events:  make(chan event, maxEvents),
+		made:    time.Now(),
 	}
 	d.met = newMetrics(cfg.Registerer, d)
 	cfg.Port.Receive(d.receive)
@@ -145,6 +150,7 @@ func (d *Detector) Start(ctx context.Context) {
 	d.mu.Lock()
 	d.core.start(time.Now())
 	d.mu.Unlock()
+	d.pinged.Store(int64(time.Since(d.made)))
 	d.wg.Go(func() { d.pingLoop(ctx) })
 	d.wg.Go(func() { d.notifyLoop(ctx) })
 }
@@ -184,7 +190,14 @@ func (d *Detector) pingLoop(ctx context.Context) {
 				d.met.sent.Inc()
 			}
 		}
+		d.pinged.Store(int64(time.Since(d.made)))
 	}
+}
+
+// SincePing returns how long ago this broker pinged all that it is connected to, or was started. It takes no lock. Much above
+// PingInterval it says that the pinging goroutine is held up, which by Inv6 takes a defect or a process that does not run.
+func (d *Detector) SincePing() time.Duration {
+	return time.Since(d.made) - time.Duration(d.pinged.Load())
 }
 
 // notifyLoop calls the hooks and logs, and may wait for whatever they wait for.

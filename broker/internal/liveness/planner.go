@@ -12,6 +12,9 @@ import (
 const (
 	// turn is the head start of each candidate over the next one.
 	turn = 80 * time.Millisecond
+	// maxWay bounds the round trip that is added to turn, once, and to electionTime, twice (claim.way): an echo that took longer
+	// tells of a broker that does not run.
+	maxWay = time.Second
 	// perClaim is how much longer an election takes for each other shard that is claimed with it: their terms and votes
 	// wait for the same disks. A candidate whose turn comes before it could hear of the first one's campaign votes for
 	// itself in the same term, and neither wins.
@@ -21,7 +24,7 @@ const (
 	askAgain  = 25 * time.Millisecond
 	askSlowly = 100 * time.Millisecond
 	quickAsks = 8
-	// electionTime is what a campaign that was begun, here or elsewhere, gets before the next one: it waits
+	// electionTime is what a campaign that was begun, here or elsewhere, gets before the next one, beside the way: it waits
 	// for two fsyncs, and a new campaign would undo it. From the second election on that this broker stood for in vain it
 	// doubles, maxDoublings times at most: votes may take longer than that.
 	electionTime = 150 * time.Millisecond
@@ -48,6 +51,7 @@ type judge interface {
 	HearsMajority(replicas []protocol.BrokerID) bool
 	candidate(b protocol.BrokerID) bool
 	troubled() []protocol.BrokerID
+	roundTrip(b protocol.BrokerID) time.Duration
 }
 
 // claim is one shard whose leadership is to be taken.
@@ -64,7 +68,14 @@ type claim struct {
 	asked int       // since the term moved
 	stood int       // elections that this broker asked for and has not won
 	place int       // candidates that are to stand before this broker does, again
+	// way is the longest round trip to another candidate. The others learn of the deposition and of an election that much apart;
+	// an election needs one for the votes and one until the others hear who won.
+	way time.Duration
 }
+
+// turn is the head start of each candidate over the next one, election what a campaign gets before the next one.
+func (c *claim) turn() time.Duration     { return turn + c.way }
+func (c *claim) election() time.Duration { return electionTime + 2*c.way }
 
 // outcome is what became of a claim, for the log.
 type outcome struct {
@@ -165,18 +176,29 @@ func (p *planner) add(now time.Time, c claim) {
 			c.rank++
 		}
 	}
+	c.way = p.way(&c)
 	c.begun, c.term, c.place = now, c.shard.Term, c.rank
 	if leader, _, ok := p.shards.Leader(c.shard.ID); c.from != 0 && ok && leader == 0 {
 		// Somebody stands for election already. It may win, or its log may not be good enough.
-		c.next = c.next.Add(electionTime)
+		c.next = c.next.Add(c.election())
 	}
 	if c.from == 0 {
 		c.next = c.next.Add(time.Duration(c.rank) * newShardTurn)
 	} else {
-		c.next = c.next.Add(time.Duration(c.rank) * turn)
+		c.next = c.next.Add(time.Duration(c.rank) * c.turn())
 	}
 	p.claims[c.shard.ID] = &c
 	p.begun = append(p.begun, &c)
+}
+
+// way measures how far the other candidates of a claim are.
+func (p *planner) way(c *claim) (most time.Duration) {
+	for _, r := range c.shard.Replicas {
+		if r != p.self && r != c.from && p.judge.candidate(r) {
+			most = max(most, p.judge.roundTrip(r))
+		}
+	}
+	return min(most, maxWay)
 }
 
 // act goes through the claims in the order of shards.
@@ -239,11 +261,11 @@ func (c *claim) begins() {
 // between their ranks keeps them from doing so again. All of it grows with the elections that this broker lost, as the
 // others' votes may be slow.
 func (p *planner) patience(c *claim) time.Duration {
-	step := turn / 2
+	step := turn/2 + c.way
 	if c.place > 0 && c.stood > 0 {
-		step = electionTime
+		step = c.election()
 	}
-	d := time.Duration(1+c.place)*electionTime + time.Duration(c.rank)*step + p.jitter(turn/2)
+	d := time.Duration(1+c.place)*c.election() + time.Duration(c.rank)*step + p.jitter(turn/2)
 	d += time.Duration(len(p.claims)-1) * perClaim / 2
 	return d << min(max(c.stood-1, 0), maxDoublings)
 }

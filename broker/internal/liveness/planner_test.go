@@ -17,6 +17,7 @@ type fakeJudge struct {
 	gone     map[death]bool
 	minority bool
 	weak     map[protocol.BrokerID]bool // no candidates
+	far      time.Duration              // there and back, to everybody
 }
 
 func (j *fakeJudge) deposed(b protocol.BrokerID, _ []protocol.BrokerID) (string, bool) {
@@ -25,8 +26,9 @@ func (j *fakeJudge) deposed(b protocol.BrokerID, _ []protocol.BrokerID) (string,
 func (j *fakeJudge) incarnationGone(b protocol.BrokerID, boot [16]byte) bool {
 	return j.gone[death{b, boot}]
 }
-func (j *fakeJudge) HearsMajority([]protocol.BrokerID) bool { return !j.minority }
-func (j *fakeJudge) candidate(b protocol.BrokerID) bool     { return !j.weak[b] && j.bad[b] == "" }
+func (j *fakeJudge) roundTrip(protocol.BrokerID) time.Duration { return j.far }
+func (j *fakeJudge) HearsMajority([]protocol.BrokerID) bool    { return !j.minority }
+func (j *fakeJudge) candidate(b protocol.BrokerID) bool        { return !j.weak[b] && j.bad[b] == "" }
 func (j *fakeJudge) troubled() (out []protocol.BrokerID) {
 	for b := range j.bad {
 		out = append(out, b)
@@ -237,6 +239,17 @@ func TestSlowVotesDoNotKeepRivalsAtEachOther(t *testing.T) {
 	for half := 20 * time.Millisecond; half <= electionTime; half += 10 * time.Millisecond {
 		took := newRivals(half).elect(t, 1100*time.Millisecond)
 		t.Logf("votes in %v: leader after %v", 2*half, took)
+	}
+}
+
+// TestFarBrokersElectAtOnce: both know how far they are from each other, so none takes its turn before it can have heard of the other.
+func TestFarBrokersElectAtOnce(t *testing.T) {
+	for half := electionTime; half <= maxWay/2; half += 50 * time.Millisecond {
+		r := newRivals(half)
+		r.two.judge.far, r.three.judge.far = 2*half, 2*half
+		took := r.elect(t, 3*time.Second+8*half)
+		require.Equal(t, 2, len(r.two.shards.asked[7])+len(r.three.shards.asked[7]), "votes in %v took %v", 2*half, took)
+		t.Logf("votes in %v: leader after %v, broker 2 asked at %v, broker 3 at %v", 2*half, took, r.two.shards.asked[7], r.three.shards.asked[7])
 	}
 }
 

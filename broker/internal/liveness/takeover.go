@@ -40,7 +40,7 @@ type TakeoverConfig struct {
 }
 
 // Takeover lets local replicas campaign for the shards of deposed leaders, in turns: the first candidate of a
-// shard's replicas at once, each next one 80 ms later, again and again until a new leader is known. A shard that
+// shard's replicas at once, each next one 80 ms and a round trip later, again and again until a new leader is known. A shard that
 // never had a leader is claimed by its preferred one, so that its first election is fast. One Takeover per Detector.
 type Takeover struct {
 	d       *Detector
@@ -171,6 +171,8 @@ func (d *Detector) candidate(b protocol.BrokerID) bool {
 	defer d.mu.Unlock()
 	return d.core.candidate(time.Now(), b)
 }
+
+func (d *Detector) roundTrip(b protocol.BrokerID) time.Duration { return d.cfg.Port.RoundTrip(b) }
 
 func (d *Detector) troubled() []protocol.BrokerID {
 	d.mu.Lock()

@@ -20,9 +20,11 @@ const (
 	dialTimeout      = time.Second
 	handshakeTimeout = 3 * time.Second
 	writeTimeout     = 5 * time.Second
-	// echoEvery keeps both directions of a dialled connection busy; readTimeout without a frame ends it.
-	echoEvery   = 2 * time.Second
-	readTimeout = 10 * time.Second
+	// echoEvery keeps both directions of a dialled connection busy; readTimeout without a frame ends it. On the liveness
+	// connection, where echoes tell how far the peer is, they are sent every echoLiveness.
+	echoEvery    = 2 * time.Second
+	echoLiveness = 500 * time.Millisecond
+	readTimeout  = 10 * time.Second
 	// userTimeout lets the kernel give up a connection to a black hole long before its own retransmissions would,
 	// so that a healed network is found by the next dial.
 	userTimeout = 3 * time.Second

@@ -225,7 +225,11 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 // write returns nil if it was the reader that ended the connection.
 func (l *link) write(ctx context.Context, conn net.Conn, ended <-chan struct{}) error {
 	w := bufio.NewWriterSize(conn, 64<<10)
-	echo := time.NewTicker(echoEvery)
+	every := echoEvery
+	if l.lane == laneLiveness {
+		every = echoLiveness
+	}
+	echo := time.NewTicker(every)
 	defer echo.Stop()
 	var frames [][]byte
 	sent := l.p.n.met.sent.WithLabelValues(label(l.p.id), l.lane.String())
@@ -287,7 +291,11 @@ func (l *link) read(conn net.Conn) error {
 			return err
 		}
 		if typ == frameEchoReply && len(b) == 8 {
-			rtt.Observe((time.Since(l.p.n.started) - time.Duration(binary.BigEndian.Uint64(b))).Seconds())
+			took := time.Since(l.p.n.started) - time.Duration(binary.BigEndian.Uint64(b))
+			rtt.Observe(took.Seconds())
+			if l.lane == laneLiveness {
+				l.p.trips.observe(took)
+			}
 		}
 	}
 }

@@ -318,6 +318,8 @@ func TestLivenessPort(t *testing.T) {
 	}
 	require.False(t, port.Send(2, append(big, 1)))
 	require.False(t, port.Send(9, nil))
+	require.Zero(t, port.RoundTrip(9))
+	eventually(t, func() bool { return port.RoundTrip(2) > 0 })
 	require.NoError(t, bs[1].Close())
 	eventually(t, func() bool { return !port.Send(2, []byte("x")) })
 }

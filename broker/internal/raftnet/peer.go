@@ -14,6 +14,7 @@ type peer struct {
 	n     *Network
 	id    protocol.BrokerID
 	links [lanes]*link
+	trips roundTrips
 
 	ctx      context.Context // ends when the peer is removed; all that is its own ends with it
 	cancel   context.CancelFunc

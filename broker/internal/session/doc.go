@@ -19,6 +19,8 @@
 //     the stream, not by a reset, so that the peer can read why.
 //  5. A frame's body is read only after its bytes were granted by the budgets of the connection and of
 //     the server.
+//  6. When a stream's handler has returned both directions of the stream are over, whoever gave up what
+//     first, so that its place in the connection's bound of streams is free.
 //
 // Bounds (Limits): open and body deadlines, in-flight bytes of a connection and of the server (reading
 // waits), protocol.MaxInFlightBatches per produce stream (more end it with CodeInvalidRequest),

@@ -266,6 +266,11 @@ var tp0, tp1 = protocol.TopicPartition{Topic: 1}, protocol.TopicPartition{Topic:
 
 // newWorld serves topic 1, of which partitions 0 to 2 are here and 3 is elsewhere.
 func newWorld(t *testing.T, change func(*Config)) *world {
+	return newWorldBehind(t, transport.Config{}, change)
+}
+
+// newWorldBehind is newWorld behind a listener with limits of its own; its certificates are the world's.
+func newWorldBehind(t *testing.T, listen transport.Config, change func(*Config)) *world {
 	w := &world{
 		t:       t,
 		meta:    &fakeMeta{changed: make(chan struct{})},
@@ -303,7 +308,8 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	require.NoError(t, err)
 	w.srv = srv
 	server, client := transporttest.Certificates(t)
-	l := transporttest.Listen(t, transport.Config{TLS: server})
+	listen.TLS = server
+	l := transporttest.Listen(t, listen)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline/trunkline/broker/internal/transport"
@@ -25,8 +26,32 @@ type stream struct {
 	metrics      *metrics
 	head         [frame.HeaderSize]byte // owned by the reader
 
+	written atomic.Bool // writing is over: closed or reset
+
 	mu  sync.Mutex
 	cut bool // reading is over for good; guarded by mu
+}
+
+// Close sends what was written and then the end.
+func (s *stream) Close() error {
+	s.written.Store(true)
+	return s.Stream.Close()
+}
+
+// Reset gives up writing.
+func (s *stream) Reset(code protocol.Code) {
+	s.written.Store(true)
+	s.Stream.Reset(code)
+}
+
+// Release ends what its handler, which must have returned, left open in either direction, and lets the peer open another stream. A
+// direction that ended by a deadline, or because the peer gave it up, goes on counting until somebody ends it on this side too.
+func (s *stream) Release() {
+	if !s.written.Load() {
+		s.Reset(protocol.CodeClosing)
+	}
+	s.StopReading(protocol.CodeClosing)
+	s.Stream.Release()
 }
 
 var longAgo = time.Unix(1, 0)

@@ -226,14 +226,20 @@ func (c *Conn) send(kind protocol.Kind, payload []byte, timeout time.Duration) e
 	return c.control.WriteFrame(kind, &wire.Ping{Payload: payload})
 }
 
-// OpenStream opens a stream. The broker sees it with the first frame.
+// OpenStream opens a stream. The broker sees it with the first frame. While as many are open as the broker grants it waits, at
+// most openTimeout: CodeOverloaded, and nothing was sent.
 func (c *Conn) OpenStream(ctx context.Context) (*Stream, error) {
+	if ctx.Err() != nil { // no wait, so nothing to blame the broker for
+		return nil, context.Cause(ctx)
+	}
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	qs, err := c.qc.OpenStreamSync(ctx)
 	if err != nil {
 		if c.qc.Context().Err() == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, protocol.Errorf(protocol.CodeOverloaded, "no stream granted by broker %d", c.Broker())
+			return nil, protocol.Errorf(protocol.CodeOverloaded, "no stream granted by broker %d within %v: its limit of streams is in use",
+				c.Broker(), time.Since(began).Round(time.Millisecond))
 		}
 		return nil, c.streamErr(err)
 	}

@@ -53,6 +53,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// MaxRecordBytes is told to clients; default the protocol's.
 	MaxRecordBytes uint32
+	// MaxStreams bounds the streams of one connection, its control stream included; default 4096.
+	MaxStreams int64
 }
 
 // Cluster is a set of nodes and what they share.
@@ -88,6 +90,9 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	if cfg.MaxRecordBytes == 0 {
 		cfg.MaxRecordBytes = protocol.DefaultMaxRecordBytes
+	}
+	if cfg.MaxStreams == 0 {
+		cfg.MaxStreams = 4096
 	}
 	c := &Cluster{
 		cfg: cfg, nodes: make(map[protocol.BrokerID]*node), topics: make(map[string]*topic),

@@ -72,7 +72,7 @@ func (n *node) listen(addr string) error {
 	n.resets[0] = byte(n.id)
 	n.stopped.Store(false)
 	n.tr = &quic.Transport{Conn: gate{n.sock, &n.stopped}, StatelessResetKey: &n.resets}
-	ln, err := n.tr.Listen(n.c.server, &quic.Config{MaxIdleTimeout: 10 * time.Second, MaxIncomingStreams: 4096})
+	ln, err := n.tr.Listen(n.c.server, &quic.Config{MaxIdleTimeout: 10 * time.Second, MaxIncomingStreams: n.c.cfg.MaxStreams})
 	if err != nil {
 		_ = n.sock.Close()
 		return fmt.Errorf("fakebroker: %w", err)
@@ -167,6 +167,7 @@ func (s *session) stream(ctx context.Context, st *quic.Stream) {
 	r := frame.NewReader(st)
 	kind, body, err := r.Next()
 	if err != nil {
+		st.CancelWrite(0) // until both sides have ended it the stream counts against MaxStreams
 		return
 	}
 	switch kind {

@@ -6,8 +6,8 @@ import (
 	"github.com/trunkline/trunkline/protocol"
 )
 
-// Window is the books of one activation, or of several in a row when nobody else was told that the
-// partition is theirs in between.
+// Window is the books of one activation, or of several in a row when the consumer was not told in between that it lost the
+// partition. Others may have had it meanwhile: see SkipTo.
 type Window struct {
 	entries []entry // ascending; the first, if any, is not acknowledged
 	unacked int

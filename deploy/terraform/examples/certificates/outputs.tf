@@ -1,0 +1,5 @@
+output "directory" {
+  description = "The directory, for the variable certificates of ../../aws."
+  value       = var.directory
+  depends_on  = [module.certificates]
+}
