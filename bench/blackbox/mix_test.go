@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +49,7 @@ func TestMixedReleases(t *testing.T) {
 	m.exchange(t)
 
 	m.replace(t, 1, m.now, m.Stop, true)
-	m.requireSnapshots(t, 1) // of a leader of the release before
+	m.requireSnapshots(t, 1, 2) // of a leader of the release before
 	m.requireHeldBack(t, "broker 2 runs release previous, which understands level 1")
 	m.exchange(t)
 	m.replace(t, 2, m.now, m.Kill, false)
@@ -55,9 +57,10 @@ func TestMixedReleases(t *testing.T) {
 	m.replace(t, 3, m.now, m.Stop, false)
 	m.exchange(t)
 	eventually(t, 30*time.Second, func() error { return m.health(t, 0, "finalize_due") })
+	t.Log(m.tool(t, m.now, "", "cluster", "health"))
 
 	m.replace(t, 1, m.before, m.Kill, true)
-	m.requireSnapshots(t, 1) // of a leader of this release
+	m.requireSnapshots(t, 1, 2) // of a leader of this release
 	m.requireHeldBack(t, "broker 1 runs release previous, which understands level 1")
 	m.exchange(t)
 	m.replace(t, 1, m.now, m.Stop, false)
@@ -66,7 +69,7 @@ func TestMixedReleases(t *testing.T) {
 	m.finalise(t)
 	m.exchange(t)
 	m.replace(t, 2, m.now, m.Kill, true)
-	m.requireSnapshots(t, 2)
+	m.requireSnapshots(t, 2, 3)
 	m.exchange(t)
 	eventually(t, 30*time.Second, func() error { return m.health(t, 0, "healthy") })
 
@@ -107,6 +110,7 @@ func (m *mix) replace(t *testing.T, id int, dir string, end func(context.Context
 	m.run(t, id, dir)
 	if far {
 		m.bulk(t)
+		m.churn(t)
 	}
 	require.NoError(t, m.Start(deadline(t, 60*time.Second), id))
 	m.awaitCaughtUp(t)
@@ -189,12 +193,46 @@ func (m *mix) tool(t *testing.T, dir, stdin string, args ...string) string {
 	return out.String()
 }
 
-// requireSnapshots asks that a broker was brought up by a snapshot.
-func (m *mix) requireSnapshots(t *testing.T, id int) {
+// churn changes the metadata so often that who was away needs a snapshot of them.
+func (m *mix) churn(t *testing.T) {
+	t.Helper()
+	const clients, changes = 12, 1800
+	ctx := deadline(t, time.Minute)
+	failed := make([]error, clients)
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			for n := 0; n < changes/clients && failed[i] == nil; n++ {
+				_, failed[i] = m.client.Admin().AlterTopic(ctx, "bulk", client.TopicChange{Retention: new(time.Duration(1+n) * time.Hour)})
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(failed...))
+}
+
+// requireSnapshots asks that a broker was brought up by snapshots, of a partition and of the metadata, and that all of the latter that
+// brokers keep are of this version.
+func (m *mix) requireSnapshots(t *testing.T, id int, version byte) {
 	t.Helper()
 	b, err := m.Broker(id)
 	require.NoError(t, err)
 	require.Positive(t, counters(metricsOf(t, b.Admin), "trunkline_fsm_snapshots_installed_total"))
+	const magic = "TLMETA"
+	has := map[int]bool{}
+	for _, b := range m.Brokers() {
+		files, err := filepath.Glob(filepath.Join(m.Dir(), fmt.Sprint("broker-", b.ID), "data", "raft", "host", "*", "snapshot-part-1", "*", "*", "*.gbsnap"))
+		require.NoError(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			at := bytes.Index(text, []byte(magic))
+			require.GreaterOrEqual(t, at, 0, file)
+			require.Equal(t, version, text[at+len(magic)], file)
+			has[b.ID] = true
+		}
+	}
+	require.True(t, has[id], "broker %d has no snapshot of the metadata", id)
 }
 
 // requireUnderstood asks that no broker that runs met a frame or message that it does not know.
@@ -232,6 +270,7 @@ func (m *mix) requireHeldBack(t *testing.T, why string) {
 		require.Error(t, err)
 		require.Contains(t, out, why)
 		require.Contains(t, errs, "nothing was changed")
+		t.Log(out, errs)
 	}
 }
 
@@ -239,11 +278,12 @@ func (m *mix) requireHeldBack(t *testing.T, why string) {
 func (m *mix) finalise(t *testing.T) {
 	t.Helper()
 	require.Equal(t, 1, m.level(t, "--dry-run"))
+	out := m.tool(t, m.now, "", "cluster", "finalize")
+	require.Contains(t, out, "Raised from level 1 to level 2")
+	t.Log(out)
 	require.Equal(t, 2, m.level(t))
-	require.Equal(t, 2, m.level(t))
-	out, _, err := m.cli(t, "", "cluster", "finalize")
-	require.NoError(t, err)
-	require.Contains(t, out, "The cluster is at level 2, the highest that its brokers understand.")
+	out = m.tool(t, m.now, "", "cluster", "finalize")
+	require.Contains(t, out, "\nThe cluster is at level 2, the highest that its brokers understand.")
 	eventually(t, 20*time.Second, func() error { // the level reaches the disks of all with the image
 		for _, b := range m.Brokers() {
 			if id := m.identity(t, b.ID); id["version"] != 3.0 || id["level"] != 2.0 {
@@ -294,7 +334,7 @@ func (m *mix) requireShutOut(t *testing.T) {
 	log, err := os.ReadFile(m.Log(3))
 	require.NoError(t, err)
 	require.Regexp(t, "the cluster was finalised at level 2, and broker 3 runs a release that understands level 1|"+ // its peers
-		"the metadata log holds a command of a newer version: upgrade this broker", string(log)) // what it has itself
+		"read metadata snapshot: version 3, this broker reads 2", string(log)) // what it has itself
 
 	require.NoError(t, os.WriteFile(m.identityFile(3), text, 0o600))
 	m.run(t, 3, m.now)

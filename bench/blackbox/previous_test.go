@@ -33,7 +33,7 @@ func previous(t *testing.T) (bin, src string) {
 		return bin, src
 	}
 	require.NoError(t, os.MkdirAll(filepath.Dir(dir), 0o700))
-	work, err := os.MkdirTemp(filepath.Dir(dir), "new-")
+	work, err := os.MkdirTemp(filepath.Dir(dir), "new-") //nolint:usetesting // it is renamed, so it must be in the same file system
 	require.NoError(t, err)
 	defer os.RemoveAll(work)
 	extract(t, commit, filepath.Join(work, "src"))

@@ -290,8 +290,14 @@ func newWorldBehind(t *testing.T, listen transport.Config, change func(*Config))
 	w.leaders.observe(wire.Leader{Topic: 1, Partition: 3, Leader: 2, Epoch: 9})
 	cfg := Config{
 		Cluster: "test", Self: 1, Version: "v0", Meta: w.meta, Leaders: w.leaders, Partitions: w,
-		Status:     func() wire.ClusterStatus { return wire.ClusterStatus{Broker: 1, Cluster: "test"} },
-		Plan:       func() wire.ClusterPlan { return wire.ClusterPlan{Broker: 1, LeftOut: 3} },
+		Status: func() wire.ClusterStatus { return wire.ClusterStatus{Broker: 1, Cluster: "test"} },
+		Plan:   func() wire.ClusterPlan { return wire.ClusterPlan{Broker: 1, LeftOut: 3} },
+		RaiseLevel: func(_ context.Context, level protocol.Level) (protocol.Level, error) {
+			if level > 2 {
+				return 0, protocol.Errorf(protocol.CodeInvalidRequest, "broker 1 understands level 2")
+			}
+			return 2, nil
+		},
 		Registerer: prometheus.NewPedanticRegistry(),
 	}
 	cfg.Limits.HeartbeatLost = time.Minute

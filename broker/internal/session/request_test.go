@@ -34,6 +34,8 @@ func TestRequests(t *testing.T) {
 	require.Equal(t, []wire.Move{{Topic: 1, Partition: 2, Shard: 18, ID: 7, Add: 2}},
 		ask(wire.Request{ListMoves: &wire.ListMoves{}}).ListMoves.Moves)
 	require.EqualValues(t, 3, ask(wire.Request{ClusterPlan: &wire.ClusterPlanRequest{}}).ClusterPlan.LeftOut)
+	require.EqualValues(t, 2, ask(wire.Request{RaiseLevel: &wire.RaiseLevel{Level: 1}}).RaiseLevel.Level)
+	require.Equal(t, protocol.CodeInvalidRequest, ask(wire.Request{RaiseLevel: &wire.RaiseLevel{Level: 3}}).Error.Code)
 
 	w.partitions[tp1].Fill(1, 4, 1)
 	states := ask(wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 1}}).PartitionState
