@@ -35,10 +35,11 @@ rm -rf "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# The compiler's own stamp depends on how the work tree was checked out.
+stamps="-X $module/broker.Version=$PACKAGE_VERSION -X $module/cmd/internal/program.revision=$(git rev-parse HEAD)"
 host=$(go env GOHOSTARCH)
 for arch in $(printf '%s\n' "$host" "$@" | sort -u); do
-	GOOS=linux GOARCH=$arch go build -buildvcs=true -ldflags "-s -w -X $module/broker.Version=$PACKAGE_VERSION" \
-		-o "$work/$arch/" "${programs[@]/#/./cmd/}"
+	GOOS=linux GOARCH=$arch go build -buildvcs=false -ldflags "-s -w $stamps" -o "$work/$arch/" "${programs[@]/#/./cmd/}"
 done
 
 # The pages and completions are written by the programs themselves.
