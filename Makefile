@@ -20,7 +20,7 @@ NATS     := github.com/nats-io/nats-server/v2@v2.15.2
 LDFLAGS  := -X github.com/trunkline/trunkline/broker.Version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build faults planted mix steps demo hostile scale chaos chaos-smoke chaos-power chaos-peers bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
+.PHONY: help build faults planted mix steps demo hostile scale members chaos chaos-smoke chaos-power chaos-peers bench bench-peers stages bench-readme peers peer-nats peer-kafka peer-rabbitmq test race lint fuzz ci clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ chaos-peers: build ## leaders killed, then all power cut, Trunkline and its peer
 
 scale: build ## 200 partitions on three brokers: idle cost of each, restart of all, and the pause of a kill (SCALE_FLAGS)
 	$(BIN)/trunkbench scale $(SCALE_FLAGS)
+
+members: build ## grow, shrink, roll and repair at half load, asked beside measured, about 15 minutes (MEMBERS_FLAGS='--scenario roll')
+	$(BIN)/trunkbench members $(MEMBERS_FLAGS)
 
 bench: build peer-nats ## Trunkline and JetStream in turns, at most 6 minutes: table, results.json, report.html (BENCH_FLAGS)
 	$(BIN)/trunkbench compare --drivers trunkline,jetstream --workload $(BENCH_SHORT) --rounds 2 --duration 8s --out $(OUT) $(BENCH_FLAGS)

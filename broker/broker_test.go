@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -161,12 +162,8 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, d.close())
 		}, `belongs to cluster "other"`},
-		"older layout": {func(t *testing.T, c *Config) {
-			d, err := openDataDir(c.WithDefaults())
-			require.NoError(t, err)
-			d.id.Version--
-			require.NoError(t, errors.Join(d.saveIdentity(), d.close()))
-		}, "run the version that wrote it"},
+		"older layout": {func(t *testing.T, c *Config) { layout(t, c, identityFirst-1) }, "run the version that wrote it"},
+		"newer layout": {func(t *testing.T, c *Config) { layout(t, c, identityStated+1) }, "run the version that wrote it"},
 		"directory in use": {func(t *testing.T, c *Config) {
 			d, err := openDataDir(c.WithDefaults())
 			require.NoError(t, err)
@@ -184,12 +181,23 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, families)
 			switch name {
-			case "damaged raft log", "older layout", "foreign directory", "directory in use":
+			case "damaged raft log", "older layout", "newer layout", "foreign directory", "directory in use":
 				return
 			}
 			require.NoError(t, open(t, good).Close(), "the same directory, configured right")
 		})
 	}
+}
+
+// layout makes a data directory whose identity has a version.
+func layout(t *testing.T, c *Config, version int) {
+	t.Helper()
+	d, err := openDataDir(c.WithDefaults())
+	require.NoError(t, err)
+	d.id.Version = version
+	text, err := json.Marshal(d.id)
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(os.WriteFile(d.file("identity.json"), text, 0o600), d.close()))
 }
 
 // Peers announce leaders as soon as Raft is started, long before the broker serves.

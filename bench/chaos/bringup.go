@@ -58,13 +58,16 @@ func (r *run) adminAddresses() map[int]string {
 	return all
 }
 
-// warm lets the load run, and takes down what the brokers hold meanwhile.
+// warm lets the load run, takes down what the brokers hold meanwhile, and lets it go slowly then if that is asked for.
 func (r *run) warm(ctx context.Context) error {
 	for end := time.Now().Add(warmUp); time.Now().Before(end); {
 		if err := sleep(ctx, observe.Interval); err != nil {
 			return err
 		}
 		r.health.baseline(r.watch.Vitals())
+	}
+	if r.opts.Load > 0 {
+		return r.slowDown(ctx)
 	}
 	return nil
 }

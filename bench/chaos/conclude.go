@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 func (r *run) conclude() error {
 	r.seen()
 	r.res.LostTurns = r.load.lostTurns()
+	if r.res.PartLoad != nil {
+		r.res.PartLoad.Quiet, r.res.PartLoad.Changing = r.load.quiet.get(), r.load.changing.get()
+	}
 	r.res.Observed = r.watch.Report(r.begin, r.load.pauses.Longer(observedPause, observedPauses))
 	r.res.Observed.Totals = observe.Since(r.res.Observed.Totals, r.before)
 	r.res.Counts = r.counts()
@@ -75,7 +79,11 @@ func (r *run) progress(ctx context.Context) {
 	last := int64(0)
 	for sleep(ctx, sayEvery) == nil {
 		t := r.load.ledger.Tally()
-		r.say("acked %d (%.0f/s), delivered %d, waiting %d", t.Acked, float64(t.Acked-last)/sayEvery.Seconds(), t.Delivered, t.Sent-t.Acked)
+		line := fmt.Sprintf("acked %d (%.0f/s), delivered %d, waiting %d", t.Acked, float64(t.Acked-last)/sayEvery.Seconds(), t.Delivered, t.Sent-t.Acked)
+		if d := r.load.lately.take(); d.Count > 0 {
+			line += fmt.Sprintf(", publish delay p50 %.0f ms, p99 %.0f ms", d.P50, d.P99)
+		}
+		r.say("%s", line)
 		last = t.Acked
 	}
 }

@@ -53,15 +53,22 @@
 // Some faults are no harm but what an operator does (operation): the cluster changes while the load goes on, and no broker is a
 // victim, so that all must go on all the while.
 //
-//	grow-shrink  join -> even -> decommission -> retired -> its process ends by itself -> removed -> even
+//	grow-shrink  join -> even -> decommission -> retired -> its process ends by itself -> removed -> even; two-more: with two
+//	lost-broker  join -> even -> cargo -> SIGKILL -> the others make its replicas anew -> cargo read back -> it leaves -> removed -> even
 //	replace      SIGKILL, wiped -> refused -> another one joins -> the lost one leaves -> retired -> refused for ever -> removed -> even
 //	roll         each: drained -> leads nothing -> SIGTERM -> start -> caught up -> active
 //	transfers    each second: the next one is made active, the one before is drained
 //
 // Even means that no replica moves and brokers have the same number of them, but for one. What takes longer than its bound is a
-// violation: moveLimit for one replica, changeLimit for a join or a leave, drainLimit, exitLimit. A replica that is new in the metadata
+// violation: moveLimit for one replica, changeLimit for a join or a leave, remakeLimit for a repair, drainLimit, exitLimit. A replica that is new in the metadata
 // must hold what its partition held arrivalLag before (arrivals); one that comes back to a broker is another replica, and may begin
 // lower (health). Which brokers there are is asked of the cluster wherever it matters; brokers that left are there by their logs.
+//
+// # Part load
+//
+// With Options.Load the load goes flat out first, to learn its rate, and then at that part of it: each message is due at a fixed time, and
+// how long it takes counts from then. PartLoad compares publishes during faults with those before the first one. It is reported and has
+// no limit here; package members puts it beside what is asked.
 //
 // # Faults of clients
 //

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/trunkline/trunkline/bench/cluster"
 )
@@ -42,6 +43,11 @@ func (e *UnavailableError) Error() string {
 // shaper is a fault that has a say in where brokers run and what stands between them. Shape is called after Setup.
 type shaper interface {
 	Shape(spec *cluster.Spec) error
+}
+
+// stepper is a fault that is made of steps, each of which may cost a pause. It is asked when the fault is over.
+type stepper interface {
+	steps() []time.Time // when each of them began
 }
 
 // counter is a fault that counts what it did, for the evidence of rows.

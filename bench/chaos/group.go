@@ -24,7 +24,6 @@ const (
 	handoverLimit          = 3 * time.Second
 	cursorEach             = 250 * time.Millisecond
 	leaveLimit             = 15 * time.Second
-	ownedLimit             = 30 * time.Second // until every partition has a consumer after the storm; the rest of the time is for them to leave
 )
 
 // group kills consumers of a subscription in the middle of a batch, and lets consumers join and leave, every few seconds, while the
@@ -35,7 +34,6 @@ const (
 type group struct {
 	clients
 	random   *rand.Rand
-	limit    time.Duration // that a partition may be without a consumer
 	books    *groupBooks
 	producer *worker.Client
 	members  []member // of the storm's goroutine, while it runs
@@ -47,13 +45,9 @@ type member struct {
 	name string
 }
 
-// newGroup returns the fault. What it does follows from the seed, when depends on the machine. Partitions may be without a consumer
-// slack times as long as on one with nothing else to do.
-func newGroup(seed uint64, slack float64) *group {
-	return &group{
-		clients: newClients("group", groupPartitions), random: rand.New(rand.NewPCG(seed, 32)),
-		limit: time.Duration(float64(handoverLimit) * slack),
-	}
+// newGroup returns the fault. What it does follows from the seed, when depends on the machine.
+func newGroup(seed uint64) *group {
+	return &group{clients: newClients("group", groupPartitions), random: rand.New(rand.NewPCG(seed, 32))}
 }
 
 // Inject starts producer, consumers and the storm.
@@ -181,9 +175,7 @@ func (g *group) Prove(context.Context, *cluster.Cluster, []int) error {
 func (g *group) Recover(ctx context.Context, _ *cluster.Cluster, _ []int) error {
 	g.still()
 	err := g.producer.Leave(ctx)
-	owned, cancel := context.WithTimeout(ctx, ownedLimit)
-	defer cancel()
-	if aerr := await(owned, g.books.orphaned); aerr != nil {
+	if aerr := await(ctx, g.books.orphaned); aerr != nil {
 		g.violation("%v", aerr)
 	}
 	g.settle(ctx)
@@ -191,8 +183,8 @@ func (g *group) Recover(ctx context.Context, _ *cluster.Cluster, _ []int) error 
 	for _, m := range g.members {
 		err = errors.Join(err, m.Leave(ctx))
 	}
-	if worst > g.limit {
-		g.violation("a partition had no consumer for %v, more than %v", worst.Round(time.Millisecond), g.limit)
+	if worst > handoverLimit {
+		g.violation("a partition had no consumer for %v, more than %v", worst.Round(time.Millisecond), handoverLimit)
 	}
 	g.count("handovers", int64(handovers))
 	g.count("mid_batch", g.books.killedMidBatch())

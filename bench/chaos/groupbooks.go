@@ -13,13 +13,10 @@ import (
 
 // groupBooks judge one subscription by what its consumers report, in the order in which they did (package worker):
 //
-//	a turn begins, or goes on, at what is committed or behind it, and not behind what was delivered
+//	a turn begins at what is committed or behind it, and not behind what was delivered
 //	nothing is delivered below what was committed, and nothing is passed over
 //	no activation has two consumers
 //	what is delivered again was delivered and not committed when the consumer before lost its turn
-//
-// A consumer that stood still learns late that its turn went to another one. Until then it hands out what it has, at most lateMost
-// messages a turn, committed by the other one or not.
 //
 // Safe for concurrent use. Memory: a number for each turn.
 type groupBooks struct {
@@ -32,9 +29,6 @@ type groupBooks struct {
 	midBatch   int64           // turns that ended by a kill with messages delivered and not committed
 }
 
-// lateMost is how many messages a consumer takes until it waits for a commit, and so learns that its turn is over.
-const lateMost = groupBatch
-
 // owned is one partition of a subscription. Guarded by groupBooks.mu.
 type owned struct {
 	owner      int            // client; 0: nobody
@@ -42,24 +36,17 @@ type owned struct {
 	activation uint64         // the highest that was told
 	owners     map[uint64]int // by activation
 	names      map[uint64]string
-	late       map[int]*lateness // by client
-	next       int64             // behind the last one that was delivered
+	next       int64 // behind the last one that was delivered
 	committed  int64
 	cursor     int64 // as a leader says
 	again      int64 // delivered again
 	allowed    int64 // delivered and not committed, summed up over the turns that ended
 }
 
-// lateness is of a client's newest turn. Guarded by groupBooks.mu.
-type lateness struct {
-	activation uint64
-	messages   int // handed out since another client was told of a newer activation
-}
-
 func newGroupBooks(partitions int, ledger *verify.Ledger, broken func(string, ...any)) *groupBooks {
 	b := &groupBooks{ledger: ledger, broken: broken}
 	for range partitions {
-		b.partitions = append(b.partitions, &owned{owners: map[uint64]int{}, names: map[uint64]string{}, late: map[int]*lateness{}})
+		b.partitions = append(b.partitions, &owned{owners: map[uint64]int{}, names: map[uint64]string{}})
 	}
 	return b
 }
@@ -70,8 +57,8 @@ func (b *groupBooks) take(r worker.Report) {
 	defer b.mu.Unlock()
 	p := b.partitions[r.Partition]
 	switch r.What {
-	case worker.Assigned, worker.Resumed:
-		b.began(p, r)
+	case worker.Assigned:
+		b.assigned(p, r)
 	case worker.Revoking:
 		if p.owner == r.Client && p.idle.IsZero() {
 			p.idle = time.Now()
@@ -106,14 +93,12 @@ func (p *owned) orphan() {
 	}
 }
 
-// began begins a turn, or goes on with one: the consumer has told nothing of losing it, and keeps what it was handed out, whoever had
-// the partition in between. b.mu is held.
-func (b *groupBooks) began(p *owned, r worker.Report) {
+// assigned begins a turn. b.mu is held.
+func (b *groupBooks) assigned(p *owned, r worker.Report) {
 	if other, known := p.owners[r.Activation]; known && other != r.Client {
 		b.broken("partition %d: clients %d and %d were both told of activation %d", r.Partition, other, r.Client, r.Activation)
 	}
 	p.owners[r.Activation] = r.Client
-	p.late[r.Client] = &lateness{activation: r.Activation}
 	if r.Activation < p.activation {
 		return // told late: somebody has it already
 	}
@@ -121,7 +106,7 @@ func (b *groupBooks) began(p *owned, r worker.Report) {
 		b.broken("partition %d activation %d: begins at %d, committed was up to %d and delivered up to %d",
 			r.Partition, r.Activation, r.Offset, p.committed, p.next)
 	}
-	p.allowed += max(0, p.next-r.Offset)
+	p.allowed += p.next - p.committed
 	if !p.idle.IsZero() && p.activation > 0 {
 		b.handovers = append(b.handovers, time.Since(p.idle))
 	}
@@ -137,8 +122,6 @@ func (b *groupBooks) got(p *owned, r worker.Report) {
 	switch {
 	case r.Offset > p.next:
 		b.broken("partition %d: offset %d was delivered, %d was due", r.Partition, r.Offset, p.next)
-	case b.isLate(p, r):
-		p.allowed += r.Offset + 1 - min(p.next, r.Offset+1) // the turn that is the newest delivers it too
 	case r.Offset < p.committed:
 		b.broken("partition %d: offset %d was delivered after acknowledgements up to %d were committed", r.Partition, r.Offset, p.committed)
 	case r.Offset < p.next:
@@ -148,16 +131,6 @@ func (b *groupBooks) got(p *owned, r worker.Report) {
 	}
 	p.next = max(p.next, r.Offset+1)
 	b.ledger.Delivered(0, verify.Arrival{Producer: r.Lane, Seq: r.Seq, Partition: r.Partition, Offset: r.Offset})
-}
-
-// isLate reports whether a message was handed out by a client that cannot know yet that its turn is over. b.mu is held.
-func (b *groupBooks) isLate(p *owned, r worker.Report) bool {
-	l := p.late[r.Client]
-	if l == nil || l.activation >= p.activation {
-		return false
-	}
-	l.messages++
-	return l.messages <= lateMost
 }
 
 // known returns what is committed now, by partition.

@@ -16,10 +16,6 @@ func assigned(client int, activation uint64, from int64) worker.Report {
 	return worker.Report{Client: client, What: worker.Assigned, Activation: activation, Offset: from}
 }
 
-func resumed(client int, activation uint64, at int64) worker.Report {
-	return worker.Report{Client: client, What: worker.Resumed, Activation: activation, Offset: at}
-}
-
 func got(client int, offset int64) worker.Report {
 	return worker.Report{Client: client, What: worker.Got, Offset: offset, Seq: uint64(offset)}
 }
@@ -52,32 +48,6 @@ func TestAKilledConsumersMessagesComeAgain(t *testing.T) {
 	require.NoError(t, b.orphaned())
 	_, handovers := b.longest()
 	require.Equal(t, 1, handovers)
-}
-
-// TestATurnGoesOn: another consumer had the partition meanwhile, and gave it back.
-func TestATurnGoesOn(t *testing.T) {
-	b, broken := testGroupBooks(
-		assigned(1, 1, 0), got(1, 0), got(1, 1), // its stream is lost, of which it tells nothing
-		assigned(2, 2, 0), got(2, 0), got(2, 1), got(2, 2), committedUpTo(2, 2), worker.Report{Client: 2, What: worker.Released})
-	require.Error(t, b.orphaned())
-	b.take(resumed(1, 3, 2))
-	require.NoError(t, b.orphaned())
-	_, handovers := b.longest()
-	require.Equal(t, 1, handovers)
-	b.take(got(1, 2))
-	b.take(got(1, 3))
-	require.Empty(t, *broken)
-}
-
-// TestLateMessages: a consumer that stood still hands out what it has before it learns that another one has its partition, and no more.
-func TestLateMessages(t *testing.T) {
-	stood := []worker.Report{assigned(1, 1, 0), got(1, 0), assigned(2, 2, 0), got(2, 0), got(2, 1), committedUpTo(2, 2)}
-	b, broken := testGroupBooks(append(stood, got(1, 1), got(1, 2), got(2, 2))...)
-	require.Empty(t, *broken)
-	for range lateMost {
-		b.take(got(1, 1))
-	}
-	require.NotEmpty(t, *broken)
 }
 
 func TestGroupBooksFind(t *testing.T) {

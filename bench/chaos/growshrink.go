@@ -13,26 +13,30 @@ import (
 	"github.com/trunkline/trunkline/protocol"
 )
 
-// betweenKills is the time from the recovery of a killed leader to the next kill, and downFor how long it is away.
+// betweenKills and everyTen are times from the kill of a leader to the next one, if it has recovered by then; downFor is how long it is
+// away.
 var (
-	betweenKills = Span{4 * time.Second, 6 * time.Second}
+	betweenKills = Span{6 * time.Second, 8 * time.Second}
+	everyTen     = Span{10 * time.Second, 10*time.Second + time.Millisecond}
 	downFor      = Span{0, 800 * time.Millisecond}
 )
 
-// growShrink lets a broker join, waits until it has its share of the replicas, and decommissions one, a founder or one that joined.
+// growShrink lets brokers join, waits until they have their share of the replicas, and decommissions as many, founders or some that joined.
 //
-//	join -> even -> [hold] -> decommission -> retired -> process ends by itself, and says why -> directory removed -> even
-//	|------------- kills of leaders, if asked for -------------------|
+//	join, each -> even -> each: decommission -> retired -> process ends by itself, and says why -> directory removed -> even
+//	|------------- kills of leaders, if asked for ----------------|
 //
-// Counts, each behind its name: joined, left, founders_left, kills, join_ms and leave_ms (the longest), and those of operation.
+// Counts, each behind its name: joined, left, founders_left, kills, join_ms (of all) and leave_ms (the longest of one), and those of
+// operation.
 type growShrink struct {
 	operation
-	kills bool
-	first int // brokers with which the cluster began
+	by    int  // brokers that join
+	kills Span // from one to the next; zero: none
+	first int  // brokers with which the cluster began
 }
 
-func newGrowShrink(name string, seed uint64, kills bool) *growShrink {
-	return &growShrink{operation: newOperation(name, seed), kills: kills}
+func newGrowShrink(name string, seed uint64, by int, kills Span) *growShrink {
+	return &growShrink{operation: newOperation(name, seed), by: by, kills: kills}
 }
 
 func (*growShrink) changesMembers() {}
@@ -44,43 +48,59 @@ func (g *growShrink) Setup(_ context.Context, _ string, n int) error {
 
 func (g *growShrink) Inject(ctx context.Context, c *cluster.Cluster, _ []int) error {
 	return g.begin(ctx, c, func(ctx context.Context) error {
-		still, killed := func() {}, make(chan error, 1)
-		if g.kills {
-			var killing context.Context
-			killing, still = context.WithCancel(ctx)
-			defer still()
-			random := rand.New(rand.NewPCG(g.random.Uint64(), 1))
-			go func() { killed <- g.killLeaders(ctx, killing, random) }()
-		} else {
-			killed <- nil
-		}
-		id, err := g.change(ctx)
-		still()
-		if err = errors.Join(err, <-killed); err != nil {
+		if err := g.beside(ctx, g.grow); err != nil {
 			return err
 		}
-		return g.leave(ctx, id)
+		for range g.by {
+			id := g.any()
+			if err := g.beside(ctx, func(ctx context.Context) error { return g.retire(ctx, id) }); err != nil {
+				return err
+			}
+			if err := g.leave(ctx, id); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
-// change lets one broker join and retires one, whose ID it returns.
-func (g *growShrink) change(ctx context.Context) (int, error) {
+// beside does something while leaders are killed, if that is asked for.
+func (g *growShrink) beside(ctx context.Context, do func(context.Context) error) error {
+	if g.kills == (Span{}) {
+		return do(ctx)
+	}
+	killing, still := context.WithCancel(ctx)
+	defer still()
+	killed := make(chan error, 1)
+	random := rand.New(rand.NewPCG(g.random.Uint64(), 1))
+	go func() { killed <- g.killLeaders(ctx, killing, random) }()
+	err := do(ctx)
+	still()
+	return errors.Join(err, <-killed)
+}
+
+// grow lets brokers join, one after the other, and waits until all have their share.
+func (g *growShrink) grow(ctx context.Context) error {
 	begun := time.Now()
-	if err := g.join(ctx); err != nil {
-		return 0, err
+	for range g.by {
+		if err := g.join(ctx); err != nil {
+			return err
+		}
 	}
-	if err := g.even(ctx); err != nil {
-		return 0, err
-	}
+	err := g.even(ctx)
 	g.most("join_ms", time.Since(begun).Milliseconds())
-	id := g.any()
-	begun = time.Now()
+	return err
+}
+
+// retire decommissions a broker.
+func (g *growShrink) retire(ctx context.Context, id int) error {
+	begun := time.Now()
 	if err := g.restate(ctx, id, protocol.BrokerLeaving); err != nil {
-		return 0, err
+		return err
 	}
 	err := g.retired(ctx, id)
 	g.most("leave_ms", time.Since(begun).Milliseconds())
-	return id, err
+	return err
 }
 
 // farewell is what a broker says that was retired, while it ran or when it started.
@@ -121,7 +141,8 @@ func (g *growShrink) leave(ctx context.Context, id int) error {
 // killLeaders kills the leader of a partition again and again, each time when the one before has caught up, until killing ends. The
 // brokers run then.
 func (g *growShrink) killLeaders(ctx, killing context.Context, random *rand.Rand) error {
-	for sleep(killing, betweenKills.draw(random)) == nil {
+	for last := time.Now(); sleep(killing, g.kills.draw(random)-time.Since(last)) == nil; {
+		last = time.Now()
 		d, err := g.admin.Admin().DescribeTopic(ctx, topic)
 		if err != nil {
 			return err

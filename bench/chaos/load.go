@@ -40,11 +40,15 @@ const (
 type load struct {
 	partitions int
 	pace       *rate.Limiter
+	beat       atomic.Int64 // ns from one message of a lane to its next; 0: as fast as answers come and pace allows
 	ledger     *verify.Ledger
 	trail      *verify.Trail
 	pauses     *pause.Meter
 	realTime   *verify.RealTime
 	live       *verify.Liveness
+	quiet      *delays // publishes before the first fault, with Options.Load; lately those since it was last said, changing those of faults
+	changing   *delays
+	lately     *delays
 	begun      time.Time        // from which live counts
 	acked      []atomic.Int64   // by partition
 	delivered  [][]atomic.Int64 // by subscription and partition
@@ -76,6 +80,9 @@ func newLoad(o *Options, h *health) *load {
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),
 		pauses:     pause.New(),
+		quiet:      newDelays(),
+		changing:   newDelays(),
+		lately:     newDelays(),
 		realTime:   verify.NewRealTime(o.Partitions),
 		acked:      make([]atomic.Int64, o.Partitions),
 		delivered:  make([][]atomic.Int64, o.Subscriptions),
@@ -145,7 +152,12 @@ func (l *load) client(ctx context.Context, connect func(context.Context) (*clien
 // publish is one lane.
 func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, part int32) {
 	window := make(chan struct{}, inFlight)
-	for seq := uint64(0); l.awaitConsumers(ctx, part) && l.pace.Wait(ctx) == nil; seq++ {
+	var due time.Time
+	for seq := uint64(0); ; seq++ {
+		var ok bool
+		if due, ok = l.turn(ctx, part, due); !ok {
+			return
+		}
 		select {
 		case window <- struct{}{}:
 		case <-ctx.Done():
@@ -154,8 +166,12 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 		l.ledger.Sent(lane, seq)
 		asked := time.Now()
 		l.pauses.Sent(part, asked)
-		floor := l.realTime.Began(part)
+		floor, due := l.realTime.Began(part), due
 		answered := func(r client.Receipt, err error) {
+			took := time.Since(due)
+			for _, d := range []*delays{l.quiet, l.changing, l.lately} {
+				d.note(took)
+			}
 			l.answered(lane, seq, part, asked, floor, r, err)
 			<-window
 		}
@@ -167,11 +183,12 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 	}
 }
 
-// awaitConsumers waits while too much of a partition is not delivered; false if ctx ended.
-func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
+// awaitConsumers waits while too much of a partition is not delivered, and returns for how long; false if ctx ended.
+func (l *load) awaitConsumers(ctx context.Context, part int32) (waited time.Duration, ok bool) {
 	var held time.Time
 	defer func() {
 		if !held.IsZero() {
+			waited = time.Since(held)
 			l.live.Held(part, held.Sub(l.begun), time.Since(l.begun))
 		}
 	}()
@@ -181,16 +198,16 @@ func (l *load) awaitConsumers(ctx context.Context, part int32) bool {
 			slowest = min(slowest, l.delivered[s][part].Load())
 		}
 		if l.acked[part].Load()-slowest < backlog {
-			return true
+			return 0, true
 		}
 		if held.IsZero() {
 			held = time.Now()
 		}
 		if sleep(ctx, backlogPoll) != nil {
-			return false
+			return 0, false
 		}
 	}
-	return false
+	return 0, false
 }
 
 func (l *load) answered(lane uint32, seq uint64, part int32, asked time.Time, floor verify.Floor, r client.Receipt, err error) {

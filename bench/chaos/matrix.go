@@ -27,6 +27,12 @@ var cutFor = Span{4 * time.Second, 8 * time.Second}
 // seen then is that, whatever happens to the network.
 const fivePace = 3000
 
+// memberPatience is enough for two joins and two leaves, lostPatience for stored records and their repair.
+const (
+	memberPatience = 6 * time.Minute
+	lostPatience   = 15 * time.Minute
+)
+
 // calmPace leaves most of the machine to what is measured.
 const calmPace = 50
 
@@ -197,6 +203,21 @@ var Rows = []Row{
 		Name: "grow-shrink-kill", Matrix: "27", Fault: "grow-shrink-kill", Target: Nobody, Steady: true, Limit: starvedLimit,
 		Must: []Evidence{some("grow_shrink_kill_joined"), some("grow_shrink_kill_left"), {"grow_shrink_kill_moves", 4, -1}, {"moves_finish", 4, -1}, {"planned_begin", 4, -1}, some("grow_shrink_kill_kills"), never("grow_shrink_kill_broken")},
 		Doc:  "the same, and meanwhile the leader of a partition is killed every few seconds",
+	},
+	{
+		Name: "two-more", Matrix: "27", Fault: "two-more", Target: Nobody, Steady: true, Patience: memberPatience, Limit: silentLimit,
+		Must: []Evidence{{"two_more_joined", 2, -1}, {"two_more_left", 2, -1}, {"two_more_moves", 8, -1}, {"two_more_newcomers", 8, -1}, never("two_more_broken")},
+		Doc:  "two brokers join and get their share of the replicas, then two are decommissioned, one after the other",
+	},
+	{
+		Name: "two-more-kill", Matrix: "27", Fault: "two-more-kill", Target: Nobody, Steady: true, Patience: memberPatience, Limit: starvedLimit,
+		Must: []Evidence{{"two_more_kill_joined", 2, -1}, {"two_more_kill_left", 2, -1}, {"two_more_kill_moves", 8, -1}, some("two_more_kill_kills"), never("two_more_kill_broken")},
+		Doc:  "the same, and meanwhile the leader of a partition is killed every ten seconds",
+	},
+	{
+		Name: lostRow, Matrix: "25", Fault: "lost-broker", Target: Nobody, Steady: true, Patience: lostPatience, Limit: silentLimit,
+		Must: []Evidence{some("lost_broker_lost"), {"lost_broker_repaired", 8, -1}, never("lost_broker_broken")},
+		Doc:  "a broker is killed for good: the others make its replicas anew by themselves, with stored records in them",
 	},
 	{
 		Name: "replace", Matrix: "25", Fault: "replace", Target: Nobody, Steady: true, Limit: leaderLimit,

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/trunkline/trunkline/bench/cluster"
 )
 
@@ -16,6 +18,7 @@ type Options struct {
 	Binary string        // path of trunklined
 	Rows   []string      // names of Rows, mixed by the seed, or one of Words
 	Pairs  bool          // some faults come while another one is in force
+	Load   float64       // the load goes at this part of the rate that it is found to reach, see PartLoad; 0: as fast as answers come
 	Count  int           // faults, at most
 	Time   time.Duration // no fault begins later; 0: Count alone decides
 	Every  time.Duration // from the beginning of one fault to that of the next, unless that is not over yet; 0: the schedule's
@@ -26,6 +29,7 @@ type Options struct {
 	Partitions    int
 	Producers     int
 	Subscriptions int
+	CargoMB       int // MiB of stored records, a replica each, that rows with cargo lay in before the fault
 
 	Dir     string            // where the run's directory is made; "": the system's temporary directory
 	Images  string            // where the disks' images are made; "": Dir
@@ -42,6 +46,7 @@ const (
 	maxPartitions = 256
 	maxProducers  = 64
 	minImageMB    = 256
+	maxCargoMB    = 64 << 10
 )
 
 // diskReserve is what the brokers' limits.disk_reserve is set to, bytes.
@@ -55,6 +60,7 @@ func (o Options) WithDefaults() Options {
 	setDefault(&o.Partitions, 8)
 	setDefault(&o.Producers, 4)
 	setDefault(&o.Subscriptions, 2)
+	setDefault(&o.CargoMB, 256)
 	setDefault(&o.Dir, os.TempDir())
 	setDefault(&o.Images, o.Dir)
 	setDefault(&o.ImageMB, 2048)
@@ -109,6 +115,12 @@ func (o *Options) validate() error {
 	if err := conflict(o.Rows); err != nil {
 		return err
 	}
+	if o.Load < 0 || o.Load > 1 {
+		return fmt.Errorf("--load %g is outside 0 to 1", o.Load)
+	}
+	if o.Load > 0 && paceOf(o.Rows) != rate.Inf {
+		return fmt.Errorf("rows %s have a pace of their own: leave --load out", strings.Join(o.Rows, ", "))
+	}
 	for _, err := range []error{
 		within("count", o.Count, 1, maxCount),
 		within("brokers", o.Brokers, neededBrokers(o.Rows), cluster.MaxBrokers),
@@ -116,6 +128,7 @@ func (o *Options) validate() error {
 		within("producers", o.Producers, 1, maxProducers),
 		within("subscriptions", o.Subscriptions, 1, 16),
 		within("image-mb", o.ImageMB, minImageMB, 1<<20),
+		within("cargo-mb", o.CargoMB, 1, maxCargoMB),
 	} {
 		if err != nil {
 			return err
@@ -156,6 +169,9 @@ func (o *Options) brokerConfig() map[string]string {
 	if o.changesMembers() {
 		conf["moves.calm_after"] = "1s"
 	}
+	if slices.Contains(o.Rows, lostRow) {
+		conf["moves.repair_after"] = repairAfter.String()
+	}
 	for key, value := range o.Config {
 		conf[key] = value
 	}
@@ -168,10 +184,13 @@ func (o *Options) Replay() string {
 		"trunkbench chaos", "--row", strings.Join(o.Rows, ","), "--count", fmt.Sprint(o.Count), "--seed", fmt.Sprint(o.Seed),
 		"--time", o.Time.String(), "--every", o.Every.String(), "--slack", fmt.Sprint(o.Slack),
 		"--brokers", fmt.Sprint(o.Brokers), "--partitions", fmt.Sprint(o.Partitions), "--producers", fmt.Sprint(o.Producers),
-		"--subscriptions", fmt.Sprint(o.Subscriptions), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
+		"--subscriptions", fmt.Sprint(o.Subscriptions), "--cargo-mb", fmt.Sprint(o.CargoMB), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
 	}
 	if o.Pairs {
 		words = append(words, "--pairs")
+	}
+	if o.Load > 0 {
+		words = append(words, "--load", fmt.Sprint(o.Load))
 	}
 	for key, value := range o.Config {
 		words = append(words, "--set", key+"="+value)

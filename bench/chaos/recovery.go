@@ -63,7 +63,23 @@ func (r *run) awaitRecovery(ctx context.Context, f *Injected, started time.Time)
 	now := time.Now()
 	f.CatchUp = millis(now.Sub(ready))
 	f.Pause = millis(r.load.pauses.Longest(everyPartition(r.opts.Partitions), f.at, now))
+	f.Pauses = r.stepPauses(r.faults[f.Fault], now)
 	return nil
+}
+
+// stepPauses returns the longest pause of each partition in each step that the fault took since it was injected.
+func (r *run) stepPauses(f Fault, end time.Time) (all []float64) {
+	s, ok := f.(stepper)
+	if !ok {
+		return nil
+	}
+	steps := append(s.steps(), end)
+	for i, from := range steps[:len(steps)-1] {
+		for part := range int32(r.opts.Partitions) {
+			all = append(all, millis(r.load.pauses.Longest([]int32{part}, from, steps[i+1])))
+		}
+	}
+	return all
 }
 
 // await waits until something holds, and returns what it still says when ctx ends.

@@ -20,12 +20,13 @@ import (
 // brokers were back are 0.
 type Injected struct {
 	Event
-	At      float64 `json:"at_s"`        // seconds since the first event's healthy time began
-	Lasted  float64 `json:"lasted_ms"`   // from its beginning until the victims were started or let go
-	Acked   int64   `json:"acked"`       // messages acknowledged before it, since the fault before it
-	Pause   float64 `json:"pause_ms"`    // longest time without an answer on a partition with something under way
-	Restart float64 `json:"restart_ms"`  // from the start of the processes until all say that they are ready
-	CatchUp float64 `json:"catch_up_ms"` // from then until every replica has what there was and every partition acknowledges
+	At      float64   `json:"at_s"`                     // seconds since the first event's healthy time began
+	Lasted  float64   `json:"lasted_ms"`                // from its beginning until the victims were started or let go
+	Acked   int64     `json:"acked"`                    // messages acknowledged before it, since the fault before it
+	Pause   float64   `json:"pause_ms"`                 // longest time without an answer on a partition with something under way
+	Pauses  []float64 `json:"step_pauses_ms,omitempty"` // the same for each step of an operation and each partition
+	Restart float64   `json:"restart_ms"`               // from the start of the processes until all say that they are ready
+	CatchUp float64   `json:"catch_up_ms"`              // from then until every replica has what there was and every partition acknowledges
 
 	at time.Time
 }
@@ -51,6 +52,7 @@ type Result struct {
 	Unanswered  int64 `json:"unanswered"`
 	Diverged    int   `json:"diverged"`
 
+	PartLoad *PartLoad        `json:"part_load,omitempty"`
 	Rows     []RowResult      `json:"rows"`
 	Counts   map[string]int64 `json:"counts"`    // evidence: what happened, and how often
 	RealTime verify.Findings  `json:"real_time"` // acknowledged offsets against the order in which publishes began
@@ -69,6 +71,15 @@ type Result struct {
 
 // OK reports whether every promise held.
 func (r *Result) OK() bool { return len(r.Violations) == 0 }
+
+// Unsafe counts the violations that are more than pauses longer than a row allows.
+func (r *Result) Unsafe() int {
+	n := len(r.Violations)
+	for _, row := range r.Rows {
+		n -= len(row.Slow)
+	}
+	return n
+}
 
 func (r *Result) violation(format string, args ...any) {
 	r.Violations = append(r.Violations, fmt.Sprintf(format, args...))
@@ -173,6 +184,9 @@ func (r *Result) Print(w io.Writer) error {
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "row %s (%s, %s): %d times, publish pause p50 %.0f ms, p99 %.0f ms, max %.0f ms%s\n",
 			row.Name, row.Matrix, row.Doc, row.Faults, row.Pause.P50, row.Pause.P99, row.Pause.Max, row.seen())
+	}
+	if r.PartLoad != nil {
+		r.PartLoad.print(w)
 	}
 	fmt.Fprintf(w, "%d faults on %d brokers in %.0f s: %d messages acknowledged, %d delivered, %d read back from replicas, %d bytes of %d partitions equal on all\n",
 		len(r.Faults), r.Brokers, r.Seconds, r.Acked, r.Got, r.ReadBack, r.Compared.Bytes, r.Compared.Partitions)

@@ -14,12 +14,16 @@ import (
 //	each: drained -> leads nothing -> SIGTERM -> ended -> start, ready -> caught up -> active
 //
 // Counts, each behind its name: restarts, drain_ms and exit_ms (the longest), and those of operation.
-type rolling struct{ operation }
+type rolling struct {
+	operation
+	begun []time.Time // each restart of the last roll
+}
 
 func newRolling(seed uint64) *rolling { return &rolling{operation: newOperation("roll", seed)} }
 
 func (r *rolling) Inject(ctx context.Context, c *cluster.Cluster, _ []int) error {
 	return r.begin(ctx, c, func(ctx context.Context) error {
+		r.begun = nil
 		for _, b := range c.Brokers() {
 			if err := r.restart(ctx, b.ID); err != nil {
 				return fmt.Errorf("restart of broker %d: %w", b.ID, err)
@@ -29,8 +33,11 @@ func (r *rolling) Inject(ctx context.Context, c *cluster.Cluster, _ []int) error
 	})
 }
 
+func (r *rolling) steps() []time.Time { return r.begun }
+
 func (r *rolling) restart(ctx context.Context, id int) error {
 	begun := time.Now()
+	r.begun = append(r.begun, begun)
 	if err := r.restate(ctx, id, protocol.BrokerDrained); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type RowResult struct {
 	Must   []Evidence       `json:"must"`
 	Seen   map[string]int64 `json:"seen"` // of the counters in Must
 	Broken []string         `json:"broken"`
+	Slow   []string         `json:"slow"` // limits of pauses that were not kept
 }
 
 // Faults from which on a percentile says more than the maximum.
@@ -40,7 +41,7 @@ func (r *Result) judgeRows(slack float64) {
 	}
 	for _, name := range names {
 		row := r.judgeRow(rowOf(name), len(names) > 1, slack)
-		for _, b := range row.Broken {
+		for _, b := range slices.Concat(row.Slow, row.Broken) {
 			r.violation("row %s: %s", name, b)
 		}
 		r.Rows = append(r.Rows, row)
@@ -75,7 +76,7 @@ func (r *Result) judgeRow(row *Row, mixed bool, slack float64) RowResult {
 	} {
 		*l.to = millis(l.limit) * slack
 		if l.limit > 0 && len(pauses) >= l.enough && l.is > *l.to {
-			out.Broken = append(out.Broken, fmt.Sprintf("publish pause %s %.0f ms, allowed are %.0f", l.what, l.is, *l.to))
+			out.Slow = append(out.Slow, fmt.Sprintf("publish pause %s %.0f ms, allowed are %.0f", l.what, l.is, *l.to))
 		}
 	}
 	for _, m := range row.Must {

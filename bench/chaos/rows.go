@@ -21,20 +21,21 @@ const (
 
 // Row is a line of the fault matrix: which fault, whom it hits, when, and what must be seen of it.
 type Row struct {
-	Name    string
-	Matrix  string // its number in the fault matrix, README.md; Dn: point n of what failover must show
-	Fault   string // a key of makers
-	Target  Target
-	Brokers int   // at least so many; 0: 3
-	Wait    Span  // healthy time before it; zero: usualWait
-	Hold    Span  // time that it lasts; zero: usualHold
-	Steady  bool  // never again on the same brokers while they come back
-	Rush    bool  // nobody waits until the brokers of the fault before are back
-	Stalls  bool  // publishing may stand still while it lasts, however few brokers it hits
-	Limit   Limit // of publish pauses
-	Pace    int   // messages a second of the load, at most; 0: as fast as answers come
-	Must    []Evidence
-	Doc     string
+	Name     string
+	Matrix   string // its number in the fault matrix, README.md; Dn: point n of what failover must show
+	Fault    string // a key of makers
+	Target   Target
+	Brokers  int           // at least so many; 0: 3
+	Wait     Span          // healthy time before it; zero: usualWait
+	Hold     Span          // time that it lasts; zero: usualHold
+	Steady   bool          // never again on the same brokers while they come back
+	Patience time.Duration // for all of one fault; 0: injectLimit
+	Rush     bool          // nobody waits until the brokers of the fault before are back
+	Stalls   bool          // publishing may stand still while it lasts, however few brokers it hits
+	Limit    Limit         // of publish pauses
+	Pace     int           // messages a second of the load, at most; 0: as fast as answers come
+	Must     []Evidence
+	Doc      string
 }
 
 // Span is a range of times, low <= t < high.
@@ -90,12 +91,15 @@ var makers = func() map[string]maker {
 		"throttle":         func(*Options, gear) Fault { return newThrottle() },
 		"oom":              func(*Options, gear) Fault { return newOOM() },
 		"churn":            func(o *Options, _ gear) Fault { return newChurning(o.Seed) },
-		"group":            func(o *Options, _ gear) Fault { return newGroup(o.Seed, o.Slack) },
+		"group":            func(o *Options, _ gear) Fault { return newGroup(o.Seed) },
 		"never-read":       func(*Options, gear) Fault { return newNeverRead() },
 		"overload":         func(*Options, gear) Fault { return newOverload() },
 		"handshakes":       func(o *Options, _ gear) Fault { return newHandshakes(o.Seed) },
-		"grow-shrink":      func(o *Options, _ gear) Fault { return newGrowShrink("grow_shrink", o.Seed, false) },
-		"grow-shrink-kill": func(o *Options, _ gear) Fault { return newGrowShrink("grow_shrink_kill", o.Seed, true) },
+		"grow-shrink":      func(o *Options, _ gear) Fault { return newGrowShrink("grow_shrink", o.Seed, 1, Span{}) },
+		"grow-shrink-kill": func(o *Options, _ gear) Fault { return newGrowShrink("grow_shrink_kill", o.Seed, 1, betweenKills) },
+		"two-more":         func(o *Options, _ gear) Fault { return newGrowShrink("two_more", o.Seed, 2, Span{}) },
+		"two-more-kill":    func(o *Options, _ gear) Fault { return newGrowShrink("two_more_kill", o.Seed, 2, everyTen) },
+		"lost-broker":      func(o *Options, _ gear) Fault { return newLosing(o) },
 		"replace":          func(o *Options, _ gear) Fault { return newReplacing(o.Seed) },
 		"roll":             func(o *Options, _ gear) Fault { return newRolling(o.Seed) },
 		"transfers":        func(*Options, gear) Fault { return newTransfers() },

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -261,6 +262,7 @@ func (r *run) recovered(ctx context.Context, f *Injected, started time.Time) boo
 	}
 	r.say("fault %d of %d: %v: publish pause %.0f ms, restart %.0f ms, catch-up %.0f ms", len(r.res.Faults), r.opts.Count, f.Event,
 		f.Pause, f.Restart, f.CatchUp)
+	r.load.changing.on.Store(false)
 	r.health.whole()
 	if r.load.alert.Load() {
 		r.res.violation("after fault %d, %v: a promise to clients was broken, see below", len(r.res.Faults), f.Event)
@@ -274,8 +276,9 @@ func (r *run) inject(ctx context.Context, e Event) (time.Time, error) {
 	if e.Beside != "" {
 		around = r.faults[rowOf(e.Beside).Fault]
 	}
-	limited, cancel := context.WithTimeout(ctx, injectLimit)
+	limited, cancel := context.WithTimeout(ctx, cmp.Or(rowOf(e.Row).Patience, injectLimit))
 	defer cancel()
+	r.load.changing.on.Store(true)
 	r.health.harmed()
 	if err := around.Inject(limited, r.cluster, nil); err != nil {
 		return time.Time{}, err

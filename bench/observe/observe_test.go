@@ -165,6 +165,21 @@ func TestBrokerThatHangsHoldsNobodyUp(t *testing.T) {
 	require.EqualValues(t, 3, o.Totals()["leader_losses"])
 }
 
+func TestSeriesAreOfOneLabel(t *testing.T) {
+	f := newFake(t)
+	f.text.Store(`sent_total{peer="4",lane="bulk"} 3
+sent_total{peer="4",lane="snapshot"} 5
+sent_total{peer="14",lane="bulk"} 100
+other_total{peer="4",lane="bulk"} 100
+`)
+	values, err := Series(t.Context(), f.addr(), "sent_total", `peer="4"`, "lane")
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{"bulk": 3, "snapshot": 5}, values)
+	f.Close()
+	_, err = Series(t.Context(), f.addr(), "sent_total", `peer="4"`, "lane")
+	require.Error(t, err)
+}
+
 func TestScrapeSumsOverLabelsAndCountsObservations(t *testing.T) {
 	f := newFake(t)
 	f.text.Store(says(1, 5, 10, 100) + `trunkline_partition_commit_seconds_bucket{topic="a",le="1"} 7

@@ -104,6 +104,24 @@ func Scrape(ctx context.Context, admin string, names ...string) (map[string]floa
 	return values, nil
 }
 
+// Series reads one metric of a broker whose labels contain having, like `peer="4"`, and returns its values by another label, summed over
+// the rest.
+func Series(ctx context.Context, admin, metric, having, by string) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, scrapeLimit)
+	defer cancel()
+	values := map[string]float64{}
+	take := func(name, labels string, value float64) {
+		_, rest, ok := strings.Cut(labels, by+`="`)
+		if key, _, closed := strings.Cut(rest, `"`); ok && closed && name == metric && strings.Contains(labels, having) {
+			values[key] += value
+		}
+	}
+	if err := ask(ctx, &once, admin, url.Values{"name[]": {metric}}.Encode(), take); err != nil {
+		return nil, err
+	}
+	return values, nil
+}
+
 // once keeps no connection.
 var once = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 

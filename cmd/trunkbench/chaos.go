@@ -82,6 +82,8 @@ func chaosFlags(cmd *cobra.Command, o *chaos.Options) {
 	f.StringVar(&o.Binary, "trunklined", "", "path of the daemon (default: beside this program)")
 	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes")
 	f.BoolVar(&o.Pairs, "pairs", false, "some faults of brokers come while one of the network is in force")
+	f.Float64Var(&o.Load, "load", 0, "the load goes at this part of the rate that it reaches, like 0.5, and how long publishes take is compared with before the faults")
+	f.IntVar(&o.CargoMB, "cargo-mb", o.CargoMB, "MiB of stored records that row lost-broker lays in first")
 	f.IntVar(&o.Count, "count", o.Count, "faults, at most")
 	f.DurationVar(&o.Time, "time", 0, "no fault begins later (default: --count alone decides)")
 	f.DurationVar(&o.Every, "every", 0, "from the beginning of one fault to that of the next (default: the schedule's times)")

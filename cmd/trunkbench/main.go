@@ -30,7 +30,7 @@ func main() {
 func root() *cobra.Command {
 	cmd := &cobra.Command{Use: "trunkbench", Short: "Measure and prove what a Trunkline cluster does", SilenceUsage: true, SilenceErrors: true, Version: program.Version()}
 	cmd.AddCommand(
-		demoCommand(), scaleCommand(), hostileCommand(), chaosCommand(), chaosClientCommand(),
+		demoCommand(), scaleCommand(), membersCommand(), hostileCommand(), chaosCommand(), chaosClientCommand(),
 		runCommand(), compareCommand(), failoverCommand(), reportCommand(), workloadsCommand(), driversCommand(), program.ManualCommand("1"),
 	)
 	return cmd

@@ -66,11 +66,6 @@ func (c *consumer) rebalanced(r client.Rebalance) {
 	case client.Assigned:
 		said.What, said.Offset = Assigned, int64(r.From)
 		c.turns[r.Partition] = &turn{r.Activation, r.From}
-	case client.Resumed:
-		said.What, said.Offset = Resumed, int64(r.From)
-		if t := c.turns[r.Partition]; t != nil {
-			t.activation, t.next = r.Activation, r.From
-		}
 	case client.Revoking:
 		said.What = Revoking
 	case client.Released:

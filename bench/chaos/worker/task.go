@@ -46,7 +46,6 @@ const (
 	Unknown   What = "unknown"   // it may be in the log [Partition, Seq, Fenced, Text]
 	Assigned  What = "assigned"  // the consumer got a partition [Partition, Offset: of the next message, Activation]
 	Revoking  What = "revoking"  // it must give a partition back [Partition, Activation]
-	Resumed   What = "resumed"   // it goes on with what it has after a lost stream [Partition, Offset: of the next message, Activation]
 	Released  What = "released"  // it has given it back [Partition, Activation]
 	Lost      What = "lost"      // it was taken away [Partition, Activation]
 	Got       What = "got"       // a message [Partition, Offset, Lane, Seq]; with Text: what is wrong with it

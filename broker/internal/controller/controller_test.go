@@ -785,13 +785,13 @@ func TestAHandOverInVainIsNotTriedAtOnce(t *testing.T) {
 		cfg.Steady = func(protocol.BrokerID) bool { return true }
 		r.start(cfg)
 		shard := r.host.replica(p.Shard)
-		shard.refuses = []protocol.BrokerID{preferred}
+		shard.refuse(preferred)
 		r.host.matches = map[protocol.BrokerID]uint64{preferred: 1 << 40}
 		r.host.lead(p.Shard, 1, 1)
 		time.Sleep(preferPause)
-		require.Equal(t, []protocol.BrokerID{preferred}, shard.tried)
+		require.Equal(t, []protocol.BrokerID{preferred}, shard.attempts())
 		time.Sleep(preferPause)
-		require.Len(t, shard.tried, 2)
+		require.Len(t, shard.attempts(), 2)
 		r.c.Close()
 	})
 }

@@ -11,7 +11,8 @@
 // Goroutines: reconcile owns the slots and decides; at most Parallel start jobs and removeParallel removal jobs work for
 // it; announce broadcasts leaderships at once and repeats them every RefreshEvery; scrub looks for damage; prefer gives
 // leaderships back to preferred brokers, if Config.Steady names any; follow marks what Health tells. All end with Close. A replica that found
-// damage asks the other ones through here (fetcher), and answers them (AnswerFetch).
+// damage asks the other ones through here (fetcher), and answers them (AnswerFetch); so does a leader whose new replica has to show what
+// it has before it votes (Shows).
 //
 // Invariants:
 //

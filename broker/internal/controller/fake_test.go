@@ -366,6 +366,19 @@ func (r *fakeReplica) setDiskReserve(v bool) {
 	r.diskLow = v
 }
 
+// refuse says which brokers take no leadership over; attempts returns who was asked.
+func (r *fakeReplica) refuse(to ...protocol.BrokerID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refuses = to
+}
+
+func (r *fakeReplica) attempts() []protocol.BrokerID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.tried)
+}
+
 func (r *fakeReplica) transfer(_ context.Context, to protocol.BrokerID) error {
 	r.mu.Lock()
 	r.tried = append(r.tried, to)

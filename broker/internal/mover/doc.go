@@ -4,7 +4,7 @@
 // It owns no state that matters. Each look reads the move from the image and the membership from Raft and does the one step that next
 // gives for them; a step that was done already, by this broker or by the leader before it, is found done. Steps for a move, in order:
 //
-//	add      the new replica becomes a learner
+//	add      the log's beginning is dropped, so that the new replica is sent a snapshot; it becomes a learner
 //	         ... it catches up; see rounds
 //	promote  it becomes a voter
 //	yield    the replica to be removed leads: it hands over, and the next leader goes on
@@ -24,7 +24,8 @@
 //
 //	Inv1  a Raft change is proposed only by the shard's leader and carries the ID of the membership it was decided on: if another
 //	      change came between, Raft refuses it and the next look decides anew.
-//	Inv2  a replica is promoted only after a round (see rounds) and removed only if, without it, a majority of the voters is
+//	Inv2  a replica is promoted only after a round (see rounds) and when it has shown that it applied what the leader had then
+//	      (Shards.Shows: to Raft a snapshot is there when it was received), and removed only if, without it, a majority of the voters is
 //	      alive and the replica in its place has done a round too, unless that one is to be undone and cannot be.
 //	Inv3  undone is asked only when the fence is in the membership, and who sees it there does nothing for the move but
 //	      undo it; finish is asked only when the move has happened, and nothing takes that back. So whatever old image another leader

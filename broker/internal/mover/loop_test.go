@@ -34,6 +34,7 @@ type fake struct {
 	shards  map[uint64]raftnode.Membership // guarded by mu
 	self    map[uint64]uint64              // by shard: the replica that leads here; guarded by mu
 	asked   []string                       // what Raft was asked to change, and who to take over; guarded by mu
+	forgot  map[uint64]bool                // shards whose log's beginning was dropped; guarded by mu
 	working map[uint64]int                 // calls at work, by shard; guarded by mu
 	most    int                            // shards that were worked on at one time; guarded by mu
 	reads   int                            // of memberships; guarded by mu
@@ -43,7 +44,7 @@ type fake struct {
 
 func newFake() *fake {
 	f := &fake{
-		machine: meta.NewMachine(), shards: map[uint64]raftnode.Membership{}, self: map[uint64]uint64{}, working: map[uint64]int{},
+		machine: meta.NewMachine(), shards: map[uint64]raftnode.Membership{}, self: map[uint64]uint64{}, working: map[uint64]int{}, forgot: map[uint64]bool{},
 		fail: func(string) error { return nil },
 	}
 	f.Service = meta.New(meta.Config{Self: 1, Node: f, Machine: f.machine})
@@ -165,6 +166,13 @@ func (f *fake) RemoveReplica(_ context.Context, shard, replica, change uint64) e
 	}, change)
 }
 
+func (f *fake) ForgetBeginning(_ context.Context, shard uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgot[shard] = true
+	return f.fail("forget")
+}
+
 func (f *fake) Progress(uint64, uint64) (uint64, time.Time, bool) { return 7, time.Now(), true }
 func (f *fake) LastIndex(uint64) (uint64, bool)                   { return 7, true }
 
@@ -186,6 +194,13 @@ func (f *fake) HandOver(_ context.Context, shard uint64, to []protocol.BrokerID)
 		}
 	}
 	return f.fail("yield")
+}
+
+// Shows fails while the test says so of "show".
+func (f *fake) Shows(context.Context, uint64, protocol.BrokerID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fail("show")
 }
 
 func (f *fake) lead(shard, replica uint64) {
@@ -252,9 +267,32 @@ func TestAMoveIsMade(t *testing.T) {
 			fmt.Sprintf("yield to %v", f.heirs(p, topic.Partitions[0].Replicas)), fmt.Sprint("remove ", topic.Partitions[0].Replicas[0].ReplicaID),
 		}, f.said())
 		require.Len(t, f.shards[first].Voters, 3)
+		require.Equal(t, map[uint64]bool{first: true}, f.forgot, "what comes is a snapshot")
 		require.Equal(t, added.ReplicaID, f.self[first])
 		require.Empty(t, m.rounds.open, "what is over is forgotten")
 		require.Zero(t, testutil.ToFloat64(m.metrics.failures))
+	})
+}
+
+// TestAReplicaIsNotPromotedBeforeItShows: it stays a learner while it has not applied what the leader has.
+func TestAReplicaIsNotPromotedBeforeItShows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.failing(func(what string) error {
+			if what == "show" {
+				return raftnode.ErrNotReady
+			}
+			return nil
+		})
+		topic := f.cluster(t, 1)
+		shard, _ := f.move(t, topic, 0, false)
+		f.run(t)
+		in(time.Minute)
+		require.Len(t, f.said(), 1, "it is added, and that is all")
+		require.Len(t, f.shards[shard].Learners, 1)
+		f.failing(func(string) error { return nil })
+		in(time.Second)
+		require.Empty(t, f.Image().Moves())
 	})
 }
 

@@ -44,6 +44,8 @@ type Raft interface {
 	AddLearner(ctx context.Context, shard uint64, r raftnode.Replica, change uint64) error
 	Promote(ctx context.Context, shard uint64, r raftnode.Replica, change uint64) error
 	RemoveReplica(ctx context.Context, shard, replica, change uint64) error
+	// ForgetBeginning sees to it that a new replica of a shard led here begins with a snapshot; it costs nothing if that is so.
+	ForgetBeginning(ctx context.Context, shard uint64) error
 	// Progress returns how much of the log a replica of a shard led here has, LastIndex how much there is.
 	Progress(shard, replica uint64) (match uint64, at time.Time, ok bool)
 	LastIndex(shard uint64) (uint64, bool)
@@ -55,6 +57,8 @@ type Shards interface {
 	Leads(shard uint64) (replica uint64, ok bool)
 	// HandOver hands the leadership of a shard to one of the brokers, the first that will take it.
 	HandOver(ctx context.Context, shard uint64, to []protocol.BrokerID) error
+	// Shows waits until the replica of a shard led here that is on another broker has shown that it has applied what this one has.
+	Shows(ctx context.Context, shard uint64, on protocol.BrokerID) error
 }
 
 // Config describes a Mover. Every, Log and Registerer are optional.
@@ -182,6 +186,11 @@ func (m *Mover) move(ctx context.Context, mv meta.Moving, self uint64) error {
 		caughtUp: func(replica uint64) bool { return m.caughtUp(mv, replica) },
 	})
 	m.notes.step(mv.ID, s.String())
+	if mv.Shard != raftnode.MetaShard && mv.Add.Broker != 0 && (s.do == add || s.do == wait) {
+		if err := m.cfg.Raft.ForgetBeginning(ctx, mv.Shard); err != nil {
+			return err
+		}
+	}
 	if s.do == wait {
 		return nil
 	}
@@ -204,6 +213,9 @@ func (m *Mover) do(ctx context.Context, mv meta.Moving, is raftnode.Membership, 
 	case add:
 		return m.cfg.Raft.AddLearner(ctx, mv.Shard, r, is.ConfigChangeID)
 	case promote:
+		if err := m.cfg.Shards.Shows(ctx, mv.Shard, r.Broker); err != nil {
+			return err
+		}
 		return m.cfg.Raft.Promote(ctx, mv.Shard, r, is.ConfigChangeID)
 	case remove, bar:
 		return m.cfg.Raft.RemoveReplica(ctx, mv.Shard, r.ReplicaID, is.ConfigChangeID)

@@ -157,6 +157,28 @@ func (n *Node) Compact(ctx context.Context, id, keepFrom uint64) error {
 	}
 }
 
+// ForgetBeginning drops the first entry of the log of a shard's local replica, if it is still there, and nothing else. A replica that begins
+// with nothing is then sent a snapshot, whose speed is bounded (Net), and only what comes after it from the log, whose speed is not:
+// what others write does not wait behind it. It takes a sync of the state machine, the first time.
+func (n *Node) ForgetBeginning(ctx context.Context, id uint64) error {
+	if !n.gate.enter() {
+		return ErrStopped
+	}
+	defer n.gate.leave()
+	log, err := n.nh.GetLogReader(id)
+	if err != nil {
+		return fmt.Errorf("raftnode: log of shard %d: %w", id, refusal(err))
+	}
+	if first, _ := log.GetRange(); first > 1 {
+		return nil
+	}
+	err = n.Compact(ctx, id, 2)
+	if errors.Is(err, ErrNothingToCompact) {
+		return nil
+	}
+	return err
+}
+
 // open is one campaign.
 type open struct {
 	term  uint64 // the term it wants to end

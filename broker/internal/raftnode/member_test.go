@@ -429,3 +429,33 @@ func TestMetaJoins(t *testing.T) {
 		return l.Self
 	}, soon, 100*time.Millisecond)
 }
+
+// TestANewReplicaBeginsWithASnapshot: when the first entry of the log is gone, and that alone, a learner gets a snapshot.
+func TestANewReplicaBeginsWithASnapshot(t *testing.T) {
+	c := newClusterOf(t, t.TempDir(), 2, 1)
+	one := c.start(1)
+	c.write(1, 5)
+	log, err := one.node.nh.GetLogReader(testShard)
+	require.NoError(t, err)
+	first, _ := log.GetRange()
+	require.EqualValues(t, 1, first)
+	require.NoError(t, one.node.ForgetBeginning(c.context(), testShard))
+	require.Eventually(t, func() bool { first, _ = log.GetRange(); return first == 2 }, soon, time.Millisecond)
+	require.NoError(t, one.node.ForgetBeginning(c.context(), testShard), "it is gone, and that is fine")
+	first, _ = log.GetRange()
+	require.EqualValues(t, 2, first)
+
+	two := c.open(2)
+	r := Replica{Broker: 2, ReplicaID: joined(2, 1)}
+	c.addLearner(r)
+	c.run(two, r.ReplicaID)
+	require.Eventually(t, func() bool {
+		match, _, ok := one.node.Progress(testShard, r.ReplicaID)
+		return ok && match >= one.machine.Applied()
+	}, soon, time.Millisecond)
+	c.same(one, two)
+	log, err = two.node.nh.GetLogReader(testShard)
+	require.NoError(t, err)
+	first, _ = log.GetRange()
+	require.Greater(t, first, uint64(2), "its log begins behind a snapshot")
+}

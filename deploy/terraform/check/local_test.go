@@ -12,7 +12,8 @@ import (
 )
 
 // TestLocal makes a cluster of three, and under a steady stream kills a broker, grows to five, replaces the process of one,
-// changes a setting, goes back to three, and takes everything down. Nothing published is lost or doubled, and nothing is left.
+// changes a setting and the certificates, goes back to three, and takes everything down. Nothing published is lost or
+// doubled, and nothing is left.
 func TestLocal(t *testing.T) {
 	d := deploy(t)
 	d.apply()
@@ -30,11 +31,14 @@ func TestLocal(t *testing.T) {
 	d.apply(append(grown, "-replace", `terraform_data.process["3"]`)...)
 	d.expect("1 active", "2 active", "3 active", "4 active", "5 active")
 
-	before := d.pid(1)
-	set := append(grown, "-var", "settings={limits={max_connections=5000}}")
+	before, old := d.pid(1), read(t, filepath.Join(d.dir, "pki", "broker-1.pem"))
+	set := append(grown, "-var", "settings={limits={max_connections=5000}}", "-var", "certificate_generation=2")
 	d.apply(set...)
 	if d.pid(1) == before {
 		t.Error("a changed setting has not restarted broker 1")
+	}
+	if read(t, filepath.Join(d.dir, "pki", "broker-1.pem")) == old {
+		t.Error("the certificates were not renewed")
 	}
 	shrunk := append(set, "-var", "retired=[2,5]")
 	d.apply(shrunk...)
@@ -62,6 +66,7 @@ func TestTwoAtOnceAreNotReplaced(t *testing.T) {
 }
 
 func TestLocalRefuses(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	for _, c := range []struct{ variable, says string }{
 		{"founders=2", "found with 1, 3, 5 or 7 brokers"},
