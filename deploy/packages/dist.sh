@@ -29,7 +29,6 @@ release() {
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 PACKAGE_VERSION=$(release)
 export SOURCE_DATE_EPOCH PACKAGE_VERSION LC_ALL=C TZ=UTC CGO_ENABLED=0 GOFLAGS=-trimpath
-export -n TRUNKLINE_CONTEXT
 umask 022
 rm -rf "$out"
 work=$(mktemp -d)
