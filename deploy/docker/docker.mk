@@ -1,4 +1,4 @@
-# Words for the image; the main Makefile includes this file.
+# Words for the image; the main Makefile includes this file. Podman has health checks in the docker format alone.
 DOCKER ?= docker
 IMAGE  ?= trunkline:latest
 ROOTFS := $(BIN)/image
@@ -6,7 +6,7 @@ ROOTFS := $(BIN)/image
 .PHONY: image image-rootfs
 
 image: image-rootfs ## the image of the programs in dist/, for this machine's architecture (DOCKER=docker or podman, IMAGE=name)
-	$(DOCKER) build -t $(IMAGE) --build-arg TARGETARCH=$$($(GO) env GOARCH) -f deploy/docker/Dockerfile $(ROOTFS)
+	BUILDAH_FORMAT=docker $(DOCKER) build -t $(IMAGE) --build-arg TARGETARCH=$$($(GO) env GOARCH) -f deploy/docker/Dockerfile $(ROOTFS)
 
 image-rootfs: dist
 	rm -rf $(ROOTFS)

@@ -86,6 +86,9 @@ func runsConfined(t *testing.T, m *machine) {
 		out, err := m.try("nsenter", "-t", unit["MainPID"], "-m", "--", "touch", path)
 		require.Equal(t, may, err == nil, "%s: %s", path, out)
 	}
+	for _, program := range []string{"trunklined", "trunkline", "trunkbench"} {
+		require.Regexp(t, `^`+program+` version \S+ \(commit [0-9a-f]{40}, go`, m.run(program, "--version"))
+	}
 	m.trunkline("topic create calls")
 	m.publish("calls", 1, 500)
 	require.Equal(t, numbers(1, 500), m.consume("calls", "first", 500))

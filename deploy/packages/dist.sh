@@ -29,16 +29,16 @@ release() {
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 PACKAGE_VERSION=$(release)
 export SOURCE_DATE_EPOCH PACKAGE_VERSION LC_ALL=C TZ=UTC CGO_ENABLED=0 GOFLAGS=-trimpath
-export -n TRUNKLINE_CONTEXT
 umask 022
 rm -rf "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# The compiler's own stamp depends on how the work tree was checked out.
+stamps="-X $module/broker.Version=$PACKAGE_VERSION -X $module/cmd/internal/program.revision=$(git rev-parse HEAD)"
 host=$(go env GOHOSTARCH)
 for arch in $(printf '%s\n' "$host" "$@" | sort -u); do
-	GOOS=linux GOARCH=$arch go build -buildvcs=true -ldflags "-s -w -X $module/broker.Version=$PACKAGE_VERSION" \
-		-o "$work/$arch/" "${programs[@]/#/./cmd/}"
+	GOOS=linux GOARCH=$arch go build -buildvcs=false -ldflags "-s -w $stamps" -o "$work/$arch/" "${programs[@]/#/./cmd/}"
 done
 
 # The pages and completions are written by the programs themselves.

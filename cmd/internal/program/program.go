@@ -14,13 +14,19 @@ import (
 	"github.com/trunkline/trunkline/broker"
 )
 
-// Version says which build this is: the release, the commit, the compiler and the platform. The commit comes from what the compiler
-// notes down of the work tree; a build without one has none.
+// revision is the commit; the build of a release sets it.
+var revision string
+
+// Version says which build this is: the release, the commit, the compiler and the platform. Without a revision the commit is what the
+// compiler noted down of the work tree, if it did.
 func Version() string {
 	return fmt.Sprintf("%s (%s, %s %s/%s)", broker.Version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 func commit() string {
+	if revision != "" {
+		return "commit " + revision
+	}
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {
 		return "no commit"
