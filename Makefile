@@ -114,7 +114,7 @@ fuzz: ## every fuzz test for TIME (default 10s)
 	  done; \
 	done
 
-ci: lint test mix ## what CI runs
+ci: lint test mix deploy-terraform deploy-packages ## what CI runs
 
 clean: ## remove bin/
 	rm -rf $(BIN)

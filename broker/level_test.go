@@ -41,8 +41,10 @@ func TestLevelOfAMixedCluster(t *testing.T) {
 	require.False(t, known)
 
 	p.close(2)
-	_, err = raise(2)
-	require.ErrorContains(t, err, "broker 2 is not heard by broker 1")
+	p.await("its end is noticed", func() bool {
+		_, err = raise(2)
+		return err != nil && strings.Contains(err.Error(), "broker 2 is not heard by broker 1")
+	})
 	require.ErrorContains(t, err, "decommission it")
 	p.open(p.founder(2))
 	p.await("raised", func() bool {

@@ -78,6 +78,7 @@ type Row struct {
 	Must   []Evidence       `json:"must"`
 	Seen   map[string]int64 `json:"seen"` // of the counters in Must; a result without it has them in Run.Counts
 	Broken []string         `json:"broken"`
+	Slow   []string         `json:"slow"` // limits of pauses that were not kept
 }
 
 // Evidence is how often something must have happened: PerFault times for each fault, at most Most times in all, unless that is
