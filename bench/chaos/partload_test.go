@@ -35,7 +35,7 @@ func TestMessagesAreDueAtTheirBeat(t *testing.T) {
 		require.Equal(t, begun.Add(1100*time.Millisecond), time.Now())
 
 		l.acked[0].Store(backlog)
-		time.AfterFunc(3*time.Second, func() {
+		time.AfterFunc(3*time.Second-backlogPoll/2, func() { // seen at the poll after it
 			for s := range l.delivered {
 				l.delivered[s][0].Store(1)
 			}

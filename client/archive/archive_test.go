@@ -116,7 +116,8 @@ func TestImportInterrupted(t *testing.T) {
 	interrupted, continued := 0, 0
 	for tries := 0; ; tries++ {
 		require.Less(t, tries, 200)
-		short, cancel := context.WithTimeout(t.Context(), time.Duration(10+tries*2)*time.Millisecond)
+		limit := time.Duration((tries+1)*(tries+1)) * 250 * time.Microsecond // from too short for anything to long enough for a slow machine
+		short, cancel := context.WithTimeout(t.Context(), limit)
 		r, err := Import(short, c, dir, ImportOptions{Topic: "u"})
 		cancel()
 		if err == nil {
