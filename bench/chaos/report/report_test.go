@@ -95,7 +95,7 @@ func TestPageShowsWhatCheckersFound(t *testing.T) {
 func TestBrokenPromisesAreSeen(t *testing.T) {
 	r := sample(2)
 	r.Lost, r.Counts["takeovers"] = 7, 1
-	r.Rows[0].Pause.Max, r.Rows[0].Broken = 900, []string{"publish pause max 900 ms, allowed are 700"}
+	r.Rows[0].Pause.Max, r.Rows[0].Slow = 900, []string{"publish pause max 900 ms, allowed are 700"}
 	r.Violations = []string{"producer 3 message 12 is lost"}
 	r.Faults[1].Restart, r.Faults[1].CatchUp = 0, 0
 	page := html(t, r)
