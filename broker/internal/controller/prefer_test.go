@@ -1,0 +1,68 @@
+package controller
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/trunkline/trunkline/protocol"
+)
+
+// TestNothingGoesBackToAReplicaThatIsTakenAway: the preferred leader has handed over because it is to be removed.
+func TestNothingGoesBackToAReplicaThatIsTakenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.meta.catchUp()
+		r.meta.register(4)
+		topic := r.meta.create("a", 1, 3)
+		p := &topic.Partitions[0]
+		if _, here := p.On(1); !here || p.Replicas[0].Broker == 1 {
+			require.NoError(t, r.meta.service.PreferLeader(t.Context(), protocol.TopicPartition{Topic: topic.ID}, p.Replicas[1].Broker))
+			p, _ = r.meta.service.Image().Partition(protocol.TopicPartition{Topic: topic.ID})
+		}
+		preferred := p.Replicas[0].Broker
+		require.NotEqual(t, protocol.BrokerID(1), preferred)
+		cfg := r.config()
+		cfg.Steady = func(protocol.BrokerID) bool { return true }
+		r.start(cfg)
+		r.host.matches = map[protocol.BrokerID]uint64{preferred: 1 << 40}
+		r.host.lead(p.Shard, 1, 1)
+		move := r.meta.move(topic, 0, 4, preferred)
+		time.Sleep(10 * preferEvery)
+		require.Empty(t, r.host.replica(p.Shard).tried)
+		r.meta.end(move, true)
+		time.Sleep(2 * preferEvery)
+		require.Equal(t, []protocol.BrokerID{preferred}, r.host.replica(p.Shard).tried[:1], "it stays: now it gets it back")
+		r.c.Close()
+	})
+}
+
+// TestAHandOverInVainIsNotTriedAtOnce: each attempt makes the partition's publishers wait.
+func TestAHandOverInVainIsNotTriedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.meta.catchUp()
+		r.meta.register(3)
+		topic := r.meta.create("a", 1, 3)
+		p := &topic.Partitions[0]
+		preferred := p.Replicas[0].Broker
+		if preferred == 1 {
+			preferred = p.Replicas[1].Broker
+			require.NoError(t, r.meta.service.PreferLeader(t.Context(), protocol.TopicPartition{Topic: topic.ID}, preferred))
+		}
+		cfg := r.config()
+		cfg.Steady = func(protocol.BrokerID) bool { return true }
+		r.start(cfg)
+		shard := r.host.replica(p.Shard)
+		shard.refuse(preferred)
+		r.host.matches = map[protocol.BrokerID]uint64{preferred: 1 << 40}
+		r.host.lead(p.Shard, 1, 1)
+		time.Sleep(preferPause)
+		require.Equal(t, []protocol.BrokerID{preferred}, shard.attempts())
+		time.Sleep(preferPause)
+		require.Len(t, shard.attempts(), 2)
+		r.c.Close()
+	})
+}
