@@ -96,7 +96,7 @@ func (c *Controller) successors(brokers []protocol.BrokerID, shard uint64, fit f
 // handOver hands a leadership to one of the brokers, the first that takes it.
 func (c *Controller) handOver(ctx context.Context, r *replica, heirs []protocol.BrokerID) (err error) {
 	for _, to := range heirs {
-		if err = r.transfer(ctx, to); err == nil || ctx.Err() != nil {
+		if err = r.transfer(ctx, to, 0); err == nil || ctx.Err() != nil {
 			return err
 		}
 		if l := r.lead.Load(); !l.Self {

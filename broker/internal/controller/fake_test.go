@@ -324,6 +324,7 @@ type fakeReplica struct {
 	leads   bool
 	refuses []protocol.BrokerID // transfers to them fail
 	tried   []protocol.BrokerID
+	silent  time.Duration // of the last try
 }
 
 func (r *fakeReplica) partition() *partition.Partition { return nil }
@@ -379,9 +380,9 @@ func (r *fakeReplica) attempts() []protocol.BrokerID {
 	return slices.Clone(r.tried)
 }
 
-func (r *fakeReplica) transfer(_ context.Context, to protocol.BrokerID) error {
+func (r *fakeReplica) transfer(_ context.Context, to protocol.BrokerID, silent time.Duration) error {
 	r.mu.Lock()
-	r.tried = append(r.tried, to)
+	r.tried, r.silent = append(r.tried, to), silent
 	term, refused := uint64(r.epoch), slices.Contains(r.refuses, to)
 	r.mu.Unlock()
 	if refused {

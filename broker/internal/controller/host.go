@@ -106,7 +106,8 @@ type running interface {
 	place(*spec)
 	setQuorum(bool)
 	setDiskReserve(bool)
-	transfer(ctx context.Context, to protocol.BrokerID) error
+	// transfer hands the leadership over; publishers wait at most silent until the target is told, 0: as long as it takes
+	transfer(ctx context.Context, to protocol.BrokerID, silent time.Duration) error
 	// stop ends the replica: everything pending is answered. Its data stays.
 	stop() error
 	// closeState closes the state machine of a replica whose Raft data are gone. Raft closes it too, but in its own time: the last
@@ -243,8 +244,8 @@ func (r *raftReplica) setQuorum(hears bool) { r.p.SetQuorum(hears) }
 
 func (r *raftReplica) setDiskReserve(low bool) { r.p.SetDiskReserve(low) }
 
-func (r *raftReplica) transfer(ctx context.Context, to protocol.BrokerID) error {
-	return r.p.Transfer(ctx, to)
+func (r *raftReplica) transfer(ctx context.Context, to protocol.BrokerID, silent time.Duration) error {
+	return r.p.Transfer(ctx, to, silent)
 }
 
 func (r *raftReplica) closeState() error { return r.p.FSM().Close() }

@@ -16,6 +16,9 @@ const (
 	// at no moment do more than a few partitions wait for a leader.
 	preferParallel = 4
 	preferTime     = 2 * time.Second
+	// preferSilence is how long publishers of a partition may wait for a hand-over that nobody has asked for. Where commits take more than
+	// half of that, because brokers are far from each other, or the network became slow, leaderships stay where they are.
+	preferSilence = 400 * time.Millisecond
 	// preferLag is how many entries the preferred leader may lack: it gets them before the old one falls silent.
 	preferLag = 1000
 	// preferPause is what a partition is spared after a hand-over that failed: its publishers waited for it.
@@ -48,7 +51,7 @@ func (c *Controller) preferOnce(ctx context.Context) {
 		g.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, preferTime)
 			defer cancel()
-			if err := r.transfer(ctx, to); err != nil {
+			if err := r.transfer(ctx, to, preferSilence); err != nil {
 				r.vain.Store(time.Now().UnixNano())
 				c.log.Warn("leadership was not handed to its preferred broker", "topic", r.spec().topic,
 					"partition", r.spec().tp.Partition, "to", to, "err", err)

@@ -61,6 +61,7 @@ func TestAHandOverInVainIsNotTriedAtOnce(t *testing.T) {
 		r.host.lead(p.Shard, 1, 1)
 		time.Sleep(preferPause)
 		require.Equal(t, []protocol.BrokerID{preferred}, shard.attempts())
+		require.Equal(t, preferSilence, shard.silent, "nobody has asked for it: publishers do not wait long")
 		time.Sleep(preferPause)
 		require.Len(t, shard.attempts(), 2)
 		r.c.Close()

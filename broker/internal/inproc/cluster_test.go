@@ -46,6 +46,7 @@ type options struct {
 	compactEntries uint64 // entries applied between two compactions of the Raft log; default: never
 	segmentBytes   int64  // default 32 KiB
 	retain         time.Duration
+	tick           time.Duration // default: tick
 }
 
 // cluster is three brokers with one partition.
@@ -73,6 +74,9 @@ func newCluster(t *testing.T, seed uint64, opts options) *cluster {
 	t.Logf("again: TRUNKLINE_SEED=%d go test -run '%s$' ./broker/internal/inproc", seed, t.Name())
 	if opts.segmentBytes == 0 {
 		opts.segmentBytes = 32 << 10
+	}
+	if opts.tick == 0 {
+		opts.tick = tick
 	}
 	if opts.compactEntries == 0 {
 		opts.compactEntries = 1 << 40
@@ -112,7 +116,7 @@ func (c *cluster) start(id protocol.BrokerID, has remains) *life {
 	disk := storefs.Faulty(has.disk, l.onFile)
 	var err error
 	l.node, err = raftnode.Open(raftnode.Config{
-		ClusterID: 3, Self: id, Dir: has.dir, Net: l.port, Tick: tick, ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks,
+		ClusterID: 3, Self: id, Dir: has.dir, Net: l.port, Tick: c.opts.tick, ElectionTicks: electionTicks, HeartbeatTicks: heartbeatTicks,
 		ProposalTimeout: 2 * time.Second,
 		LogDB:           storage{journal.Factory{Options: journal.Options{FS: disk, FileBytes: 256 << 10, CacheBytes: 64 << 10}}, l},
 	})

@@ -1,6 +1,7 @@
 package inproc
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -138,6 +139,32 @@ func TestWeather(t *testing.T) {
 	require.Positive(t, c.net.lost(c.net.all()))
 	c.net.set(weather{}, c.net.all()...)
 	u.progress(100)
+	c.check(u)
+}
+
+// TestHandOverOfFarBrokers: one that nobody has asked for does not begin where publishers would wait for it longer than they may, and one
+// that was asked for succeeds however far the target is.
+func TestHandOverOfFarBrokers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 40, options{tick: 100 * time.Millisecond})
+	u := c.publish(100)
+	u.progress(40)
+	old, to := c.leader(), c.follower().id
+	term := old.p.Status().Term
+	c.net.set(weather{delay: 300 * time.Millisecond}, c.net.all()...)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	before := u.acknowledged()
+	require.Error(t, old.p.Transfer(ctx, to, 400*time.Millisecond))
+	require.Equal(t, term, old.p.Status().Term, "nobody was told to stand")
+	require.Greater(t, u.acknowledged(), before, "and nobody waited")
+
+	require.NoError(t, old.p.Transfer(t.Context(), to, 0))
+	require.Equal(t, to, c.leader().id)
+	require.Equal(t, term+1, c.leader().p.Status().Term, "nobody else stood")
+	c.net.set(weather{}, c.net.all()...)
+	u.progress(40)
 	c.check(u)
 }
 

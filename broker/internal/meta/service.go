@@ -29,10 +29,13 @@ type Node interface {
 var ErrNotProposed = errors.New("not proposed")
 
 // Retry of a proposal. One that a follower forwards can be lost without a word, so each attempt is given up after
-// attemptTimeout and made again; commands are idempotent. Between attempts the service waits about retryMin, doubled up
-// to retryMax.
+// attemptTimeout and made again; commands are idempotent. What was given up begins anew, so the next attempt of the same
+// call gets twice the time, up to attemptMost: between brokers that are far from each other, or on a slow network, an
+// answer may take longer than the first one had. Between attempts the service waits about retryMin, doubled up to
+// retryMax.
 const (
 	attemptTimeout = 1500 * time.Millisecond
+	attemptMost    = 6 * time.Second
 	retryMin       = 10 * time.Millisecond
 	retryMax       = 250 * time.Millisecond
 )
@@ -148,13 +151,11 @@ func (s *Service) attached() Node {
 // Sync returns once the image holds every change that was committed anywhere before the call. It needs a metadata
 // leader and retries until ctx ends.
 func (s *Service) Sync(ctx context.Context) error {
+	attempts := patience{attemptTimeout}
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
 		var err error
 		if n := s.attached(); n != nil {
-			attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-			err = n.Barrier(attempt)
-			cancel()
-			if err == nil {
+			if err = attempts.try(ctx, n.Barrier); err == nil {
 				return nil
 			}
 		}
@@ -162,6 +163,19 @@ func (s *Service) Sync(ctx context.Context) error {
 			return protocol.Errorf(protocol.CodeUnavailable, "wait for current metadata: %v", errors.Join(ctx.Err(), err))
 		}
 	}
+}
+
+// patience is how long the next attempt of a call may take.
+type patience struct{ next time.Duration }
+
+func (p *patience) try(ctx context.Context, do func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, p.next)
+	defer cancel()
+	err := do(limited)
+	if limited.Err() != nil {
+		p.next = min(2*p.next, attemptMost)
+	}
+	return err
 }
 
 // randomID draws the identity of a request: never 0, and unlike every other with overwhelming probability.
@@ -193,8 +207,13 @@ func (s *Service) change(ctx context.Context, c *command) (result, error) {
 func (s *Service) propose(ctx context.Context, cmd []byte) (result, error) {
 	maybe := false // some attempt may be in the log
 	var last error
+	attempts := patience{attemptTimeout}
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
-		data, err := s.attempt(ctx, cmd)
+		var data []byte
+		err := attempts.try(ctx, func(ctx context.Context) (err error) {
+			data, err = s.attempt(ctx, cmd)
+			return err
+		})
 		if err == nil {
 			return decodeResult(data)
 		}
@@ -217,8 +236,6 @@ func (s *Service) attempt(ctx context.Context, cmd []byte) ([]byte, error) {
 	if n.Leader() == 0 {
 		return nil, fmt.Errorf("%w: the metadata shard has no leader", ErrNotProposed)
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
 	return n.Propose(ctx, cmd)
 }
 

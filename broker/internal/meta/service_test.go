@@ -276,6 +276,53 @@ func (silentNode) Propose(ctx context.Context, _ []byte) ([]byte, error) {
 func (silentNode) Leader() protocol.BrokerID         { return 2 }
 func (silentNode) Barrier(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
+// TestServiceWaitsForSlowAnswers: between far brokers an answer takes longer than a first attempt.
+func TestServiceWaitsForSlowAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shard := newTestShard(1, 0)
+		s, node := shard.service(1)
+		register(t, t.Context(), s, 1)
+		s.Attach(slowNode{node, 2 * attemptTimeout})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		require.NoError(t, s.Sync(ctx))
+		require.Less(t, time.Since(begun), 4*attemptTimeout)
+		_, err := s.CreateTopic(ctx, wire.CreateTopic{Name: "a", Partitions: 1, Replicas: 1})
+		require.NoError(t, err)
+		require.Less(t, time.Since(begun), 8*attemptTimeout)
+	})
+}
+
+// slowNode answers so much later.
+type slowNode struct {
+	*testNode
+	after time.Duration
+}
+
+func (n slowNode) Propose(ctx context.Context, cmd []byte) ([]byte, error) {
+	if err := n.wait(ctx); err != nil {
+		return nil, err
+	}
+	return n.testNode.Propose(ctx, cmd)
+}
+
+func (n slowNode) Barrier(ctx context.Context) error {
+	if err := n.wait(ctx); err != nil {
+		return err
+	}
+	return n.testNode.Barrier(ctx)
+}
+
+func (n slowNode) wait(ctx context.Context) error {
+	select {
+	case <-time.After(n.after - time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func TestServiceRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()

@@ -195,7 +195,7 @@ func TestFailover(t *testing.T) {
 		now := c.leader(ctx)
 		if now.id != b.id {
 			begun := time.Now()
-			err := now.Transfer(ctx, b.id)
+			err := now.Transfer(ctx, b.id, 0)
 			t.Logf("transfer took %v: %v", time.Since(begun).Round(time.Millisecond), err)
 		}
 	}

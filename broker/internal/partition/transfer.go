@@ -80,8 +80,8 @@ func (p *Partition) quiesce(ctx context.Context, t *term, hold bool) (over bool,
 
 // Transfer hands the leadership to another replica: once that has caught up, appends wait, what is pending is
 // answered, and it is told to take over. Transfer returns nil when the target leads. When it fails this replica serves
-// on at once.
-func (p *Partition) Transfer(ctx context.Context, to protocol.BrokerID) error {
+// on at once. silent is how long appends may wait until the target is told, 0: as long as that takes.
+func (p *Partition) Transfer(ctx context.Context, to protocol.BrokerID, silent time.Duration) error {
 	t, err := p.beginTransfer()
 	if err != nil {
 		return err
@@ -90,6 +90,7 @@ func (p *Partition) Transfer(ctx context.Context, to protocol.BrokerID) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.PendingTimeout+transferTimeout)
 	defer cancel()
 	err = p.cfg.Node.Transfer(ctx, p.cfg.Shard, to, raftnode.Handover{
+		Silent:  silent,
 		Barrier: func(ctx context.Context) (uint64, error) { return p.barrier(ctx, t) },
 		Silence: func(ctx context.Context) error {
 			p.pause() // endTransfer resumes

@@ -28,15 +28,15 @@ func TestFenced(t *testing.T) {
 
 func TestTransfer(t *testing.T) {
 	within(t, nil, nil, func(t *testing.T, r *rig, a *acks) {
-		require.ErrorIs(t, r.Transfer(t.Context(), other), protocol.ErrNotLeader)
+		require.ErrorIs(t, r.Transfer(t.Context(), other, 0), protocol.ErrNotLeader)
 		r.raft.elect()
 		time.Sleep(5 * roundTrip)
 		release := r.raft.block()
 		r.send(t, a, 5, 0)
 		result := make(chan error, 1)
-		go func() { result <- r.Transfer(t.Context(), other) }()
+		go func() { result <- r.Transfer(t.Context(), other, 0) }()
 		synctest.Wait()
-		require.ErrorIs(t, r.Transfer(t.Context(), other), protocol.ErrOverloaded, "one at a time")
+		require.ErrorIs(t, r.Transfer(t.Context(), other, 0), protocol.ErrOverloaded, "one at a time")
 		r.send(t, a, 5, 1) // the target is not there yet: this is served
 		_, transfers, _ := r.raft.seen()
 		require.Empty(t, transfers, "something is pending")
@@ -69,7 +69,7 @@ func TestTransferFails(t *testing.T) {
 		for n, want := range []*protocol.Error{protocol.ErrUnavailable, protocol.ErrTimeout} {
 			r.raft.stick(n == 0) // else it claims to have handed over, and nobody comes
 			result := make(chan error, 1)
-			go func() { result <- r.Transfer(t.Context(), other) }()
+			go func() { result <- r.Transfer(t.Context(), other, 0) }()
 			synctest.Wait()
 			go r.send(t, a, 5, n)
 			require.ErrorIs(t, <-result, want)
@@ -77,7 +77,7 @@ func TestTransferFails(t *testing.T) {
 			require.Len(t, a.got(), n+1)
 		}
 		r.raft.script(lose)
-		require.ErrorIs(t, r.Transfer(t.Context(), other), protocol.ErrUnavailable)
+		require.ErrorIs(t, r.Transfer(t.Context(), other, 0), protocol.ErrUnavailable)
 		require.Equal(t, []string{"5/0:0", "5/1:1"}, a.got())
 	})
 }
@@ -87,7 +87,7 @@ func TestTransferGoesAstray(t *testing.T) {
 		r.raft.elect()
 		time.Sleep(5 * roundTrip)
 		result := make(chan error, 1)
-		go func() { result <- r.Transfer(t.Context(), other) }()
+		go func() { result <- r.Transfer(t.Context(), other, 0) }()
 		time.Sleep(5 * roundTrip)
 		r.raft.lead(0)
 		r.raft.lead(3)

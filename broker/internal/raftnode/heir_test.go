@@ -32,7 +32,7 @@ func TestAnHeirThatDiesIsReplaced(t *testing.T) {
 		b.await(t, "nobody leads", func(now Leadership) bool { return now.Leader == 0 })
 	}
 	asked := testutil.ToFloat64(one.node.metrics.campaigns)
-	one.node.succeed(c.context(), testShard, l.Term)
+	one.node.succeed(c.context(), testShard, l.Term, heirWindow)
 	now, known := one.node.Leader(testShard)
 	require.True(t, known)
 	require.Greater(t, now.Term, l.Term)

@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	// transferMatch bounds how long a transfer waits for its target to have the whole log, the second time.
+	// transferMatch bounds how long a transfer waits for its target to show that it has the whole log, the second time.
 	transferMatch = time.Second
 	// transferEvery is how often the target is told to stand for election, transferWindow for how long: it ignores that
 	// while it has not applied all it knows to be committed. transferLook is how often the outcome is looked at.
 	transferEvery  = 20 * time.Millisecond
 	transferWindow = 500 * time.Millisecond
 	transferLook   = 2 * time.Millisecond
-	// heirWindow is how long nobody may lead after a transfer until this replica stands itself, again and again. It is longer than an
-	// election takes between brokers that are far from each other.
+	// heirWindow is how long nobody may lead after a transfer until this replica stands itself, again and again, and heirLimit for how
+	// long at most. transferWindow and heirWindow are what brokers need that are near each other; two round trips come on top of them.
 	heirWindow = 500 * time.Millisecond
+	heirLimit  = 5 * time.Second
 )
 
 // Errors of Transfer, which change nothing.
@@ -43,6 +44,9 @@ type Handover struct {
 	// Silence returns when nothing is outstanding and nothing will be proposed, but for the barrier. The caller ends the
 	// silence when Transfer returns.
 	Silence func(context.Context) error
+	// Silent is how long the silence may last until the target is told; 0: as long as the context. It does not begin while a
+	// barrier takes more than half of that: those who publish would wait for several.
+	Silent time.Duration
 }
 
 // Transfer hands the leadership of a shard led here to the replica on another broker and returns when the term is
@@ -52,8 +56,9 @@ type Handover struct {
 // target that has not applied the last entry yet ignores it, so that a hand-over costs two seconds of writes every now
 // and then. So we do it ourselves: the target's answer to a barrier shows that it has the log; then the caller falls
 // silent, a second barrier shows that the target has all of it, and it gets the TimeoutNow of a transfer until it
-// stands for election. Failing costs nothing: this replica leads on. A target that lacked entries would lose the
-// election and cost everybody their leader; that is why it is waited for, and at first without silence.
+// stands for election. Failing before that costs nothing: this replica leads on. A target that lacked entries would lose
+// the election and cost everybody their leader; that is why it is waited for, and at first without silence. Once the
+// target is told it cannot be told otherwise, so the outcome is awaited even if ctx ends, for as long as the way takes.
 func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h Handover) error {
 	s, ok := n.shard(id)
 	if !ok || !n.gate.enter() {
@@ -74,25 +79,28 @@ func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h 
 	case h.Barrier == nil:
 		return n.requestTransfer(id, replica)
 	}
-	ctx, done := n.gate.bound(ctx)
+	waiting, done := n.gate.bound(ctx)
 	defer done()
-	m := pb.Message{Type: pb.TimeoutNow, ShardID: id, From: s.self, To: replica, Term: l.Term}
-	err := n.follow(ctx, watched{id, replica}, h)
+	way, err := n.follow(waiting, watched{id, replica}, h)
 	if err == nil {
-		err = n.press(ctx, m, to)
+		told, done := n.gate.bound(context.WithoutCancel(ctx))
+		defer done()
+		m := pb.Message{Type: pb.TimeoutNow, ShardID: id, From: s.self, To: replica, Term: l.Term}
+		if err = n.press(told, m, to, transferWindow+2*way); err == nil {
+			n.succeed(told, id, l.Term, heirWindow+2*way)
+			return nil
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, err)
-	}
-	n.succeed(ctx, id, l.Term)
-	return nil
+	return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, err)
 }
 
-// succeed returns when somebody leads after a term, or ctx ends, and stands for election if nobody does. A target that dies while it stands
-// has cost this leader its term, and the others take it for no leader whose death would make them stand: all would wait for Raft's own
-// timers.
-func (n *Node) succeed(ctx context.Context, id, term uint64) {
-	look, stand := time.NewTicker(transferLook), time.NewTicker(heirWindow)
+// succeed returns when somebody leads after a term, after heirLimit, or when ctx ends, and stands for election each window in which nobody
+// does. A target that dies while it stands has cost this leader its term, and the others take it for no leader whose death would make them
+// stand: all would wait for Raft's own timers.
+func (n *Node) succeed(ctx context.Context, id, term uint64, window time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, heirLimit)
+	defer cancel()
+	look, stand := time.NewTicker(transferLook), time.NewTicker(window)
 	defer look.Stop()
 	defer stand.Stop()
 	for {
@@ -111,26 +119,39 @@ func (n *Node) succeed(ctx context.Context, id, term uint64) {
 	}
 }
 
-// follow returns when the caller is silent and the target has everything.
-func (n *Node) follow(ctx context.Context, target watched, h Handover) error {
+// follow returns when the caller is silent and the target has everything, and how long the target took to show that: a round trip to it
+// and what the brokers have to do besides.
+func (n *Node) follow(ctx context.Context, target watched, h Handover) (way time.Duration, err error) {
 	w := n.tap.watch(target)
 	defer n.tap.unwatch(w)
-	index, err := h.Barrier(ctx)
-	if err != nil {
-		return fmt.Errorf("barrier: %w", err)
-	}
-	if err := w.await(ctx, index); err != nil {
+	show := func(ctx context.Context) error {
+		begun := time.Now()
+		index, err := h.Barrier(ctx)
+		if err != nil {
+			return fmt.Errorf("barrier: %w", err)
+		}
+		err = w.await(ctx, index)
+		way = time.Since(begun)
 		return err
 	}
-	if err := h.Silence(ctx); err != nil {
-		return fmt.Errorf("silence: %w", err)
+	for first := true; first || h.Silent > 0 && way > h.Silent/2; first = false {
+		if err := show(ctx); err != nil {
+			return way, err
+		}
 	}
-	if index, err = h.Barrier(ctx); err != nil {
-		return fmt.Errorf("barrier: %w", err)
+	silent := ctx
+	if h.Silent > 0 {
+		var cancel context.CancelFunc
+		silent, cancel = context.WithTimeout(ctx, h.Silent)
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(ctx, transferMatch)
+	if err := h.Silence(silent); err != nil {
+		return way, fmt.Errorf("silence: %w", err)
+	}
+	silent, cancel := context.WithTimeout(silent, transferMatch)
 	defer cancel()
-	return w.await(ctx, index)
+	err = show(silent)
+	return way, err
 }
 
 func (n *Node) requestTransfer(id, replica uint64) error {
@@ -144,9 +165,9 @@ func (n *Node) requestTransfer(id, replica uint64) error {
 	return nil
 }
 
-// press sends m until the term it bears is over.
-func (n *Node) press(ctx context.Context, m pb.Message, to protocol.BrokerID) error {
-	ctx, cancel := context.WithTimeout(ctx, transferWindow)
+// press sends m until the term it bears is over, at most for the window.
+func (n *Node) press(ctx context.Context, m pb.Message, to protocol.BrokerID, window time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, window)
 	defer cancel()
 	look := time.NewTicker(transferLook)
 	defer look.Stop()
