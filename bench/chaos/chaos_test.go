@@ -100,6 +100,7 @@ func TestRowsAreWhole(t *testing.T) {
 		require.NotEmpty(t, r.Doc, r.Name)
 		require.NotEmpty(t, r.Matrix, r.Name)
 		require.LessOrEqual(t, r.Hold.High, injectLimit/2, r.Name)
+		require.Less(t, r.Limit.Max, livelyWindow, "%s: a pause that is allowed is no violation of liveness", r.Name)
 	}
 }
 
@@ -135,10 +136,12 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	for want, o := range map[string]Options{
 		"no row":      {Rows: []string{"earthquake"}},
 		"use --each":  {Rows: []string{"partition-leader", "silent"}},
+		"far-leader":  {Rows: []string{"partition-leader", "far-leader"}},
 		"--count":     {Count: -1},
 		"--brokers":   {Brokers: 2},
 		"--producers": {Producers: 1000},
 		"--image-mb":  {ImageMB: 1},
+		"--in-flight": {InFlight: -1},
 	} {
 		_, err := Run(t.Context(), o)
 		require.ErrorContains(t, err, want)

@@ -15,8 +15,8 @@ import (
 func (r *run) conclude() error {
 	r.seen()
 	r.res.LostTurns = r.load.lostTurns()
-	if r.res.PartLoad != nil {
-		r.res.PartLoad.Quiet, r.res.PartLoad.Changing = r.load.quiet.get(), r.load.changing.get()
+	if p := r.res.PartLoad; p != nil {
+		p.Quiet, p.Grown, p.Changing = r.load.quiet.get(), r.load.grown.get(), r.load.changing.get()
 	}
 	r.res.Observed = r.watch.Report(r.begin, r.load.pauses.Longer(observedPause, observedPauses))
 	r.res.Observed.Totals = observe.Since(r.res.Observed.Totals, r.before)

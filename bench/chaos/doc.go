@@ -67,8 +67,9 @@
 // # Part load
 //
 // With Options.Load the load goes flat out first, to learn its rate, and then at that part of it: each message is due at a fixed time, and
-// how long it takes counts from then. PartLoad compares publishes during faults with those before the first one. It is reported and has
-// no limit here; package members puts it beside what is asked.
+// how long it takes counts from then. PartLoad compares publishes during faults with those before the first one, and with those of a
+// rest in which as many brokers are there and nothing changes: on one machine more brokers alone make publishes slower. It is reported and
+// has no limit here; package members puts it beside what is asked.
 //
 // # Faults of clients
 //

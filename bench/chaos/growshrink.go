@@ -23,8 +23,8 @@ var (
 
 // growShrink lets brokers join, waits until they have their share of the replicas, and decommissions as many, founders or some that joined.
 //
-//	join, each -> even -> each: decommission -> retired -> process ends by itself, and says why -> directory removed -> even
-//	|------------- kills of leaders, if asked for ----------------|
+//	join, each -> even -> rest -> each: decommission -> retired -> process ends by itself, and says why -> directory removed -> even
+//	|- kills of leaders -|             |- and again, if asked for -|
 //
 // Counts, each behind its name: joined, left, founders_left, kills, join_ms (of all) and leave_ms (the longest of one), and those of
 // operation.
@@ -33,13 +33,16 @@ type growShrink struct {
 	by    int  // brokers that join
 	kills Span // from one to the next; zero: none
 	first int  // brokers with which the cluster began
+	rest  func(context.Context) error
 
 	killed time.Time // when a leader was killed last
 }
 
 func newGrowShrink(name string, seed uint64, by int, kills Span) *growShrink {
-	return &growShrink{operation: newOperation(name, seed), by: by, kills: kills}
+	return &growShrink{operation: newOperation(name, seed), by: by, kills: kills, rest: func(context.Context) error { return nil }}
 }
+
+func (g *growShrink) restBy(rest func(context.Context) error) { g.rest = rest }
 
 func (*growShrink) changesMembers() {}
 
@@ -51,6 +54,9 @@ func (g *growShrink) Setup(_ context.Context, _ string, n int) error {
 func (g *growShrink) Inject(ctx context.Context, c *cluster.Cluster, _ []int) error {
 	return g.begin(ctx, c, func(ctx context.Context) error {
 		if err := g.beside(ctx, g.grow); err != nil {
+			return err
+		}
+		if err := g.rest(ctx); err != nil {
 			return err
 		}
 		for range g.by {

@@ -17,8 +17,9 @@ import (
 const (
 	// settleTime is R of I13: so long after a fault began or ended nothing is demanded. It is more than what any row allows a pause.
 	settleTime = 4 * time.Second
-	// livelyWindow is how long a partition may answer nothing after that, and longestWait a single request.
-	livelyWindow = 2 * time.Second
+	// livelyWindow is how long a partition may answer nothing after that, and longestWait a single request: both are more than what any
+	// row allows a pause, which is judged by itself.
+	livelyWindow = 4 * time.Second
 	longestWait  = 4 * time.Second
 	// calmSlack bounds how far Options.Slack makes the calm longer.
 	calmSlack = 2

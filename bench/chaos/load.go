@@ -19,8 +19,6 @@ import (
 
 const (
 	topic = "chaos"
-	// inFlight is how many messages of one lane wait for an answer at most.
-	inFlight = 64
 	// backlog is how many messages of a partition may wait for the slowest subscription; then its lanes wait. It keeps
 	// consumers far from the records that retention removes.
 	backlog     = 4000
@@ -36,9 +34,10 @@ const (
 // load publishes as fast as answers come and its pace allows, and consumes. A lane is one producer on one partition: it numbers its own messages,
 // has its own window and goes on whatever happens to other partitions.
 //
-// Goroutines: one a lane and two a subscription. Messages under way: lanes x inFlight.
+// Goroutines: one a lane and two a subscription. Messages under way: lanes x Options.InFlight.
 type load struct {
 	partitions int
+	window     int // of a lane: messages that wait for an answer
 	pace       *rate.Limiter
 	beat       atomic.Int64 // ns from one message of a lane to its next; 0: as fast as answers come and pace allows
 	ledger     *verify.Ledger
@@ -46,7 +45,8 @@ type load struct {
 	pauses     *pause.Meter
 	realTime   *verify.RealTime
 	live       *verify.Liveness
-	quiet      *delays // publishes before the first fault, with Options.Load; lately those since it was last said, changing those of faults
+	quiet      *delays // publishes before the first fault, with Options.Load; lately those since it was last said, others as in PartLoad
+	grown      *delays
 	changing   *delays
 	lately     *delays
 	begun      time.Time        // from which live counts
@@ -77,10 +77,12 @@ func newLoad(o *Options, h *health) *load {
 	l := &load{
 		pace:       rate.NewLimiter(paceOf(o.Rows), 1),
 		partitions: o.Partitions,
+		window:     o.InFlight,
 		ledger:     verify.NewLedger(o.Producers*o.Partitions, o.Subscriptions),
 		trail:      verify.NewTrail(o.Partitions),
 		pauses:     pause.New(),
 		quiet:      newDelays(),
+		grown:      newDelays(),
 		changing:   newDelays(),
 		lately:     newDelays(),
 		realTime:   verify.NewRealTime(o.Partitions),
@@ -151,7 +153,7 @@ func (l *load) client(ctx context.Context, connect func(context.Context) (*clien
 
 // publish is one lane.
 func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, part int32) {
-	window := make(chan struct{}, inFlight)
+	window := make(chan struct{}, l.window)
 	var due time.Time
 	for seq := uint64(0); ; seq++ {
 		var ok bool
@@ -169,7 +171,7 @@ func (l *load) publish(ctx context.Context, p *client.Producer, lane uint32, par
 		floor, due := l.realTime.Began(part), due
 		answered := func(r client.Receipt, err error) {
 			took := time.Since(due)
-			for _, d := range []*delays{l.quiet, l.changing, l.lately} {
+			for _, d := range []*delays{l.quiet, l.grown, l.changing, l.lately} {
 				d.note(took)
 			}
 			l.answered(lane, seq, part, asked, floor, r, err)

@@ -126,16 +126,31 @@ func TestStepThatTakesTooLongIsAViolation(t *testing.T) {
 	require.Len(t, o.Violations(), 1, "a run that was interrupted has broken nothing")
 }
 
-func TestRowsThatChangeMembersRunByThemselves(t *testing.T) {
-	o := Options{Rows: []string{"grow-shrink", "leader"}}.WithDefaults()
-	require.ErrorContains(t, o.validate(), "rows grow-shrink change which brokers there are and rows leader name them before")
-	o = Options{Rows: []string{"grow-shrink", "grow-shrink-kill", "replace"}}.WithDefaults()
+func TestRowsThatChangeMembersRunBesideThoseThatPrepareNothing(t *testing.T) {
+	for _, name := range []string{"powercut", "far-leader", "silent", "bridge", "partkill", "diskfull-stop", "diskfreeze"} {
+		o := Options{Rows: []string{"grow-shrink", name}}.WithDefaults()
+		require.ErrorContains(t, o.validate(), "rows grow-shrink change which brokers there are and rows "+name+" prepare something for each before")
+	}
+	o := Options{Rows: []string{"members"}}.WithDefaults()
 	require.NoError(t, o.validate())
 	require.Equal(t, "1s", o.brokerConfig()["moves.calm_after"])
+	for _, name := range []string{"grow-shrink-kill", "two-more", "replace", "roll", "leader", "sigkill-all", "oom", "failed-fsync", "churn", "named-producer"} {
+		require.Contains(t, o.Rows, name)
+	}
+	require.NotContains(t, o.Rows, lostRow)
 	all := Options{Rows: []string{"everything"}}.WithDefaults()
 	require.NotContains(t, all.Rows, "replace")
 	require.Contains(t, all.Rows, "roll")
 	require.NotContains(t, all.brokerConfig(), "moves.calm_after")
+}
+
+func TestVictimsAreThoseThatThereAre(t *testing.T) {
+	require.Equal(t, []int{7}, atPlaces([]int{3}, []int{2, 5, 7}))
+	require.Equal(t, []int{2, 5, 7}, atPlaces([]int{1, 2, 3}, []int{2, 5, 7}))
+	require.Equal(t, []int{2}, atPlaces([]int{3}, []int{2, 5}), "there are fewer")
+	require.Empty(t, atPlaces(nil, []int{2, 5}), "nobody is hit")
+	require.Equal(t, 5, next([]int{2, 5, 7}, 2))
+	require.Equal(t, 2, next([]int{2, 5, 7}, 7))
 }
 
 func TestLogsOfBrokersThatLeftAreRead(t *testing.T) {

@@ -29,6 +29,7 @@ type Options struct {
 	Partitions    int
 	Producers     int
 	Subscriptions int
+	InFlight      int // messages of each producer that wait for an answer of one partition, at most
 	CargoMB       int // MiB of stored records, a replica each, that rows with cargo lay in before the fault
 
 	Dir     string            // where the run's directory is made; "": the system's temporary directory
@@ -45,6 +46,7 @@ const (
 	maxCount      = 10_000
 	maxPartitions = 256
 	maxProducers  = 64
+	maxInFlight   = 1024
 	minImageMB    = 256
 	maxCargoMB    = 64 << 10
 )
@@ -60,6 +62,7 @@ func (o Options) WithDefaults() Options {
 	setDefault(&o.Partitions, 8)
 	setDefault(&o.Producers, 4)
 	setDefault(&o.Subscriptions, 2)
+	setDefault(&o.InFlight, 64)
 	setDefault(&o.CargoMB, 256)
 	setDefault(&o.Dir, os.TempDir())
 	setDefault(&o.Images, o.Dir)
@@ -127,6 +130,7 @@ func (o *Options) validate() error {
 		within("partitions", o.Partitions, 1, maxPartitions),
 		within("producers", o.Producers, 1, maxProducers),
 		within("subscriptions", o.Subscriptions, 1, 16),
+		within("in-flight", o.InFlight, 1, maxInFlight),
 		within("image-mb", o.ImageMB, minImageMB, 1<<20),
 		within("cargo-mb", o.CargoMB, 1, maxCargoMB),
 	} {
@@ -184,7 +188,7 @@ func (o *Options) Replay() string {
 		"trunkbench chaos", "--row", strings.Join(o.Rows, ","), "--count", fmt.Sprint(o.Count), "--seed", fmt.Sprint(o.Seed),
 		"--time", o.Time.String(), "--every", o.Every.String(), "--slack", fmt.Sprint(o.Slack),
 		"--brokers", fmt.Sprint(o.Brokers), "--partitions", fmt.Sprint(o.Partitions), "--producers", fmt.Sprint(o.Producers),
-		"--subscriptions", fmt.Sprint(o.Subscriptions), "--cargo-mb", fmt.Sprint(o.CargoMB), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
+		"--subscriptions", fmt.Sprint(o.Subscriptions), "--in-flight", fmt.Sprint(o.InFlight), "--cargo-mb", fmt.Sprint(o.CargoMB), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
 	}
 	if o.Pairs {
 		words = append(words, "--pairs")

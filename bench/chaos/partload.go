@@ -21,15 +21,21 @@ type PartLoad struct {
 	FlatOut  float64 `json:"flat_out"`  // messages a second
 	Rate     float64 `json:"rate"`      // messages a second that were asked for
 	Quiet    Delays  `json:"quiet_ms"`  // before the first fault
-	Changing Delays  `json:"faults_ms"` // while faults were in force, until the brokers were back
+	Grown    Delays  `json:"grown_ms"`  // the same of more brokers, while a fault let them rest; see rests
+	Changing Delays  `json:"faults_ms"` // while faults were in force, until the brokers were back, without the rests
 }
 
 // Times is how many times as long as quiet publishes took during faults, at the 99th percentile; 0 if there were none.
-func (p *PartLoad) Times() float64 {
-	if p.Quiet.P99 == 0 {
+func (p *PartLoad) Times() float64 { return times(p.Changing, p.Quiet) }
+
+// TimesGrown is Times in proportion to as many brokers as there were at most, which share the same processors and disk.
+func (p *PartLoad) TimesGrown() float64 { return times(p.Changing, p.Grown) }
+
+func times(d, of Delays) float64 {
+	if of.P99 == 0 {
 		return 0
 	}
-	return p.Changing.P99 / p.Quiet.P99
+	return d.P99 / of.P99
 }
 
 func (p *PartLoad) print(w io.Writer) {
@@ -37,10 +43,38 @@ func (p *PartLoad) print(w io.Writer) {
 	for _, d := range []struct {
 		when string
 		Delays
-	}{{"quiet", p.Quiet}, {"faults", p.Changing}} {
+	}{{"quiet", p.Quiet}, {"grown, quiet", p.Grown}, {"faults", p.Changing}} {
+		if d.Count == 0 {
+			continue
+		}
 		fmt.Fprintf(w, "publish delay, %s: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms, max %.0f ms of %d\n", d.when, d.P50, d.P99, d.P999, d.Max, d.Count)
 	}
 	fmt.Fprintf(w, "publish p99 during faults: %.2f times the quiet one\n", p.Times())
+	if p.Grown.Count > 0 {
+		fmt.Fprintf(w, "and %.2f times the quiet one of as many brokers\n", p.TimesGrown())
+	}
+}
+
+// rests is a fault that has a state in which as many brokers as it ever has are there and nothing changes: it calls rest then.
+type rests interface {
+	restBy(rest func(context.Context) error)
+}
+
+// rest measures what publishing is like while nothing changes, if the load is a part of what brokers take.
+func (r *run) rest(ctx context.Context) error {
+	if r.res.PartLoad == nil {
+		return nil
+	}
+	r.load.changing.on.Store(false)
+	defer r.load.changing.on.Store(true)
+	if err := sleep(ctx, partSettle); err != nil {
+		return err
+	}
+	r.load.grown.on.Store(true)
+	err := sleep(ctx, quietFor)
+	r.load.grown.on.Store(false)
+	r.say("load: grown, quiet p99 %.2f ms", r.load.grown.get().P99)
+	return err
 }
 
 // slowDown measures the load's rate, lets it go at Options.Load of it, and measures what publishing is like then.

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,6 +62,28 @@ func TestDelaysCountWhileTheyAreOn(t *testing.T) {
 	require.InDelta(t, 500, got.P99, 0.5)
 	require.InDelta(t, 120_000, got.Max, 100, "what takes longer counts as the slowest")
 	require.Zero(t, d.get(), "they are forgotten")
+}
+
+// TestARestIsMeasuredByItself: what is published while nothing changes counts for the rest, and not for the fault.
+func TestARestIsMeasuredByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := quietLoad()
+		r := &run{load: l, opts: Options{Progress: io.Discard}, res: &Result{}}
+		require.NoError(t, r.rest(t.Context()))
+		require.False(t, l.changing.on.Load(), "a load that is no part of anything does not rest")
+
+		r.res.PartLoad = &PartLoad{}
+		l.changing.on.Store(true)
+		time.AfterFunc(partSettle/2, func() { l.changing.note(time.Second); l.grown.note(time.Second) })
+		time.AfterFunc(partSettle+quietFor/2, func() { l.changing.note(time.Second); l.grown.note(time.Millisecond) })
+		require.NoError(t, r.rest(t.Context()))
+		l.changing.note(2 * time.Millisecond)
+		l.grown.note(time.Second)
+		require.EqualValues(t, 1, l.grown.get().Count)
+		require.InDelta(t, 1, l.grown.get().P99, 0.01)
+		require.EqualValues(t, 1, l.changing.get().Count)
+		require.InDelta(t, 2, l.changing.get().P99, 0.01)
+	})
 }
 
 // TestPausesAreOfStepsAndPartitions: a pause counts in each step that it reaches into.

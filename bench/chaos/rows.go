@@ -10,7 +10,8 @@ import (
 // Target says whom a fault hits.
 type Target string
 
-// The targets. Leader and Follower are those of a partition that the schedule names, and are found out when the fault is made.
+// The targets. Whom they mean is found out when the fault is made: Leader and Follower are those of a partition that the schedule names,
+// and for Anyone it names a place among the brokers that there are then, which is a broker's ID unless brokers join and leave.
 const (
 	Anyone   Target = "anyone"
 	Leader   Target = "leader"
@@ -62,12 +63,18 @@ var (
 	usualHold = Span{0, 800 * time.Millisecond}
 )
 
-// gear is what faults of a run share: one rack of disks, one network, one set of fronts.
+// gear is what faults of a run share: one rack of disks, one network, one set of fronts. All of it is made for the brokers that there are at
+// first; a broker that joins has none.
 type gear struct {
 	rack    *rack
 	network *network
 	fronts  *fronts
 }
+
+func (*rack) prepares()    {}
+func (*network) prepares() {}
+func (*fronts) prepares()  {}
+func (*fronts) proxied()   {}
 
 // maker makes a fault.
 type maker func(*Options, gear) Fault

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -106,6 +107,9 @@ func (r *run) available() error {
 		f := makers[fault](&r.opts, r.gear)
 		if err := f.Available(); err != nil {
 			return err
+		}
+		if f, ok := f.(rests); ok {
+			f.restBy(r.rest)
 		}
 		r.faults[fault] = f
 	}
@@ -222,13 +226,18 @@ func (r *run) allRun(fault int) bool {
 	return len(gone) == 0
 }
 
-// aim finds out whom an event hits that names a leader or a follower. With Again it is the same broker as before.
+// aim finds out whom an event hits. With Again it is the same broker as before.
 func (r *run) aim(ctx context.Context, e *Event) error {
 	if e.Again {
 		e.Victims = r.res.Faults[len(r.res.Faults)-1].Victims
 		return nil
 	}
+	var there []int
+	for _, b := range r.cluster.Brokers() {
+		there = append(there, b.ID)
+	}
 	if e.Target != Leader && e.Target != Follower {
+		e.Victims = atPlaces(e.Victims, there)
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, aimLimit)
@@ -241,7 +250,7 @@ func (r *run) aim(ctx context.Context, e *Event) error {
 		if err == nil {
 			victim := int(d.Partitions[e.Partition].Leader)
 			if e.Target == Follower {
-				victim = victim%r.opts.Brokers + 1
+				victim = next(there, victim)
 			}
 			e.Victims = []int{victim}
 			return nil
@@ -250,6 +259,20 @@ func (r *run) aim(ctx context.Context, e *Event) error {
 			return err
 		}
 	}
+}
+
+// atPlaces returns the brokers at places, from 1 on, of those that there are.
+func atPlaces(places, there []int) []int {
+	var ids []int
+	for _, p := range places {
+		ids = append(ids, there[(p-1)%len(there)])
+	}
+	return ids
+}
+
+// next returns the broker after one of those that there are; after the last one comes the first.
+func next(there []int, id int) int {
+	return there[(slices.Index(there, id)+1)%len(there)]
 }
 
 // recovered reports whether the brokers came back from the last fault.

@@ -12,7 +12,7 @@ type Event struct {
 	Row       string        `json:"row"`
 	Fault     string        `json:"fault"`
 	Target    Target        `json:"target"`
-	Victims   []int         `json:"victims"`          // of leader and follower: known once it was made
+	Victims   []int         `json:"victims"`          // known once it was made; before, see Target
 	Beside    string        `json:"beside,omitempty"` // a row whose fault is in force from before it until after it
 	Partition int           `json:"partition"`        // whose leader or follower
 	Again     bool          `json:"again"`            // the same brokers as before, while they come back

@@ -10,6 +10,7 @@ import (
 var Words = []struct{ Name, Doc string }{
 	{"all", "every row; with --each, as not all of them can run beside each other"},
 	{"everything", "row 39: all rows that can share brokers, disks, proxies and full load, mixed, in part two at a time; memory must stay level"},
+	{"members", "row 39 with brokers that join and leave: all rows that change members, apart from the lost one's stored records, and all that need nothing prepared for a broker, mixed"},
 }
 
 // expand replaces a word by its rows; pairs says whether faults of it are made two at a time.
@@ -18,25 +19,33 @@ func expand(rows []string) (names []string, pairs bool) {
 	case slices.Equal(rows, []string{"all"}):
 		return rowNames(), false
 	case slices.Equal(rows, []string{"everything"}):
-		for i := range Rows {
-			if r := &Rows[i]; !r.Rush && r.Pace == 0 && !inNetwork(r.Fault) && !changesMembers(r.Fault) {
-				names = append(names, r.Name)
-			}
-		}
-		return names, true
+		return mixable(func(r *Row) bool { return !inNetwork(r.Fault) && !changesMembers(r.Fault) }), true
+	case slices.Equal(rows, []string{"members"}):
+		return mixable(func(r *Row) bool { return !prepares(r.Fault) && r.Name != lostRow }), false
 	}
 	return rows, false
+}
+
+// mixable returns the rows that can follow each other in any order at full load, of those that are wanted.
+func mixable(wanted func(*Row) bool) (names []string) {
+	for i := range Rows {
+		if r := &Rows[i]; !r.Rush && r.Pace == 0 && wanted(r) {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // conflict returns an error if rows cannot run beside each other: proxies listen where hosts in namespaces of their own do not reach,
 // and what is prepared for the brokers that there are at first is not there for those that join.
 func conflict(rows []string) error {
-	var proxied, networked, joined, fixed []string
+	var proxied, networked, joined, prepared []string
 	for _, name := range rows {
 		if changesMembers(rowOf(name).Fault) {
 			joined = append(joined, name)
-		} else {
-			fixed = append(fixed, name)
+		}
+		if prepares(rowOf(name).Fault) {
+			prepared = append(prepared, name)
 		}
 		switch fault := rowOf(name).Fault; {
 		case inNetwork(fault):
@@ -45,9 +54,9 @@ func conflict(rows []string) error {
 			proxied = append(proxied, name)
 		}
 	}
-	if len(joined) > 0 && len(fixed) > 0 {
-		return fmt.Errorf("rows %s change which brokers there are and rows %s name them before: they cannot run beside each other, use --each",
-			strings.Join(joined, ", "), strings.Join(fixed, ", "))
+	if len(joined) > 0 && len(prepared) > 0 {
+		return fmt.Errorf("rows %s change which brokers there are and rows %s prepare something for each before: they cannot run beside each other, use --each",
+			strings.Join(joined, ", "), strings.Join(prepared, ", "))
 	}
 	if len(proxied) == 0 || len(networked) == 0 {
 		return nil
@@ -62,9 +71,15 @@ func changesMembers(fault string) bool {
 	return ok
 }
 
-// isFronted reports whether a fault is made by proxies.
+// prepares reports whether a fault has prepared something for each broker before it starts: a disk, a network, proxies. See gear.
+func prepares(fault string) bool {
+	_, ok := makers[fault](&Options{}, gear{}).(interface{ prepares() })
+	return ok
+}
+
+// isFronted reports whether a fault is made by proxies, or in part.
 func isFronted(fault string) bool {
-	_, ok := networkFaults(nil)[fault]
+	_, ok := makers[fault](&Options{}, gear{}).(interface{ proxied() })
 	return ok
 }
 

@@ -21,7 +21,7 @@ func verdicts(points []Point) map[string]bool {
 
 func TestLossIsBrokenAndSlownessMissed(t *testing.T) {
 	good := &chaos.Result{Acked: 1000, PartLoad: &chaos.PartLoad{FlatOut: 200, Rate: 100}}
-	good.PartLoad.Quiet.P99, good.PartLoad.Changing.P99 = 10, 29
+	good.PartLoad.Quiet.P99, good.PartLoad.Grown.P99, good.PartLoad.Changing.P99 = 10, 12, 29
 	points := append(safety(good), growing(good)...)
 	require.Zero(t, Broken(points))
 	require.NotContains(t, verdicts(points), false)
@@ -32,9 +32,13 @@ func TestLossIsBrokenAndSlownessMissed(t *testing.T) {
 	points = append(safety(good), growing(good)...)
 	require.Zero(t, Broken(points), "slow is not unsafe")
 	require.False(t, verdicts(points)["publish p99 while members change"])
+	require.True(t, verdicts(points)["the same, beside as many brokers as there were then"])
 	var table strings.Builder
 	require.NoError(t, Print(&table, points))
 	require.Contains(t, table.String(), "31.0 ms, quiet 10.0 ms: 3.10 times  missed")
+
+	good.PartLoad.Grown.P99 = 0
+	require.False(t, verdicts(growing(good))["the same, beside as many brokers as there were then"], "it was not measured")
 
 	good.Lost = 1
 	require.Equal(t, 1, Broken(safety(good)))

@@ -93,6 +93,7 @@ func chaosFlags(cmd *cobra.Command, o *chaos.Options) {
 	f.IntVar(&o.Partitions, "partitions", o.Partitions, "partitions of the topic")
 	f.IntVar(&o.Producers, "producers", o.Producers, "producers, each on every partition")
 	f.IntVar(&o.Subscriptions, "subscriptions", o.Subscriptions, "subscriptions, each of everything")
+	f.IntVar(&o.InFlight, "in-flight", o.InFlight, "messages of each producer and partition that wait for an answer, at most")
 	f.StringVar(&o.Dir, "dir", o.Dir, "where the run makes its directory")
 	f.StringVar(&o.Images, "images", "", "where the brokers' disks are made, for power cuts (default: --dir)")
 	f.IntVar(&o.ImageMB, "image-mb", o.ImageMB, "size of a broker's disk in MiB")
