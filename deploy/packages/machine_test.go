@@ -37,12 +37,28 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		fresh = dir
-		if out, err := exec.Command("tar", "-xpf", os.Getenv("DEBIAN_ROOT"), "--numeric-owner", "-C", dir).CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "DEBIAN_ROOT, which make deploy-packages makes: %v: %s\n", err, out)
+		if err := untar(os.Getenv("DEBIAN_ROOT"), dir); err != nil {
+			fmt.Fprintln(os.Stderr, "DEBIAN_ROOT, which make deploy-packages makes:", err)
 			return 1
 		}
 		return m.Run()
 	}())
+}
+
+func untar(file, dir string) error {
+	out, err := exec.Command("tar", "-xpf", file, "--numeric-owner", "-C", dir).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// unpack returns the directory of another Debian than fresh.
+func unpack(t *testing.T, file string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, untar(file, dir), "make deploy-packages makes it")
+	return dir
 }
 
 // layer returns a directory that looks like root; what is changed in it is gone with the test.
@@ -61,12 +77,20 @@ func layer(t *testing.T, root string) string {
 // debian returns the directory of a fresh Debian with the package of $DIST that has the suffix, at /root.
 func debian(t *testing.T, suffix string) string {
 	t.Helper()
+	root := layer(t, fresh)
+	putPackage(t, root, suffix)
+	return root
+}
+
+// putPackage copies the package of $DIST that has the suffix to /root of a root file system, and returns its path.
+func putPackage(t *testing.T, root, suffix string) string {
+	t.Helper()
 	pkg, err := filepath.Glob(filepath.Join(os.Getenv("DIST"), "trunkline*"+suffix))
 	require.NoError(t, err)
 	require.Len(t, pkg, 1, "make deploy-packages makes it")
-	root := layer(t, fresh)
-	host(t, "cp", pkg[0], filepath.Join(root, "root", "trunkline"+filepath.Ext(pkg[0])))
-	return root
+	to := filepath.Join(root, "root", "trunkline"+filepath.Ext(pkg[0]))
+	host(t, "cp", pkg[0], to)
+	return to
 }
 
 // host runs a command on this machine and returns what it printed.
@@ -101,20 +125,28 @@ type machine struct {
 }
 
 // boot starts a machine on a copy of the root file system, which stays as it is. netns is the name of a network namespace, or "" for
-// one of its own without any connection. The machine ends with the test.
-func boot(t *testing.T, name, base, netns string) *machine {
+// one of its own without any connection; more are arguments of systemd-nspawn. The machine ends with the test.
+func boot(t *testing.T, name, base, netns string, more ...string) *machine {
 	t.Helper()
 	m := &machine{t: t, root: layer(t, base)}
 	network := "--private-network"
 	if netns != "" {
 		network = "--network-namespace-path=/run/netns/" + netns
 	}
-	nspawn := exec.Command("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe", network,
-		"--resolv-conf=off", "--timezone=off", "--machine="+name, "-D", m.root)
+	nspawn := exec.Command("systemd-nspawn", append([]string{
+		"--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe", network,
+		"--resolv-conf=off", "--timezone=off", "--machine=" + name, "-D", m.root,
+	}, more...)...)
 	var console bytes.Buffer
 	nspawn.Stdout, nspawn.Stderr = &console, &console
 	require.NoError(t, nspawn.Start())
 	t.Cleanup(func() { stop(t, nspawn, &console) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := m.try("sh", "-c", "systemctl list-jobs; systemctl --failed; journalctl -b -n 60 -o cat")
+			t.Log("machine:", out)
+		}
+	})
 	require.Eventually(t, func() bool {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", nspawn.Process.Pid, nspawn.Process.Pid))
 		if err != nil || len(text) == 0 {

@@ -17,19 +17,22 @@ dist-tools: # without names of this machine in them, because the SBOMs name thei
 	@test -x $(DIST_TOOLS)/nfpm || CGO_ENABLED=0 GOBIN=$(abspath $(DIST_TOOLS)) $(GO) install -trimpath $(NFPM)
 	@test -x $(DIST_TOOLS)/cyclonedx-gomod || CGO_ENABLED=0 GOBIN=$(abspath $(DIST_TOOLS)) $(GO) install -trimpath $(CYCLONEDX)
 
-# A Debian of 200 MB; once made it serves all later runs on this machine.
-DEBIAN_ROOT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trunkline/debian-bookworm.tar
+# Debians of 200 and 300 MB; once made they serve all later runs on this machine.
+DEBIAN_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trunkline
+DEBIAN_ROOT  := $(DEBIAN_CACHE)/debian-bookworm.tar
+CLOUD_ROOT   := $(DEBIAN_CACHE)/debian-bookworm-cloud.tar
 
 deploy-packages: DIST_ARCHS := $(shell $(GO) env GOARCH)
-deploy-packages: dist machine-tools $(DEBIAN_ROOT) ## install the packages on Debian machines with a systemd of their own; root (installs what it lacks)
-	DIST=$(abspath $(DIST)) DEBIAN_ROOT=$(DEBIAN_ROOT) $(GO) test -tags packages -count 1 -timeout 10m -v ./deploy/packages
+deploy-packages: dist machine-tools terraform $(DEBIAN_ROOT) $(CLOUD_ROOT) ## install the packages on Debian machines with a systemd of their own; root (installs what it lacks)
+	DIST=$(abspath $(DIST)) DEBIAN_ROOT=$(DEBIAN_ROOT) CLOUD_ROOT=$(CLOUD_ROOT) $(GO) test -tags packages -count 1 -timeout 10m -v ./deploy/packages
 
 machine-tools:
 	@for tool in mmdebstrap:mmdebstrap systemd-nspawn:systemd-container rpm:rpm ip:iproute2 openssl:openssl; do \
 	  command -v $${tool%%:*} >/dev/null || lacking="$$lacking $${tool##*:}"; \
 	done; test -z "$$lacking" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$lacking; }
 
-$(DEBIAN_ROOT): | machine-tools
+$(CLOUD_ROOT): DEBIAN_MORE := ,cloud-init,e2fsprogs
+$(DEBIAN_ROOT) $(CLOUD_ROOT): | machine-tools
 	@mkdir -p $(@D)
-	mmdebstrap --variant=minbase --include=systemd,systemd-sysv,dbus --dpkgopt=force-unsafe-io bookworm $(@D)/part.tar
-	@mv $(@D)/part.tar $@
+	mmdebstrap --variant=minbase --include=systemd,systemd-sysv,dbus$(DEBIAN_MORE) --dpkgopt=force-unsafe-io bookworm $@.part.tar
+	@mv $@.part.tar $@
