@@ -112,6 +112,7 @@ func TestJoinAfterACrash(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, p.any().meta.RegisterBroker(t.Context(), meta.Broker{
 		ID: 2, Listen: "127.0.0.1:1", Admin: "127.0.0.1:2", RaftAddr: "127.0.0.1:3", DirID: meta.DirID(dir.id.DirID), State: meta.Active,
+		Levels: meta.Understood(), // or it would be refused by a founder that has finalised itself already
 	}))
 	require.False(t, dir.id.formed())
 	require.NoError(t, dir.close())
