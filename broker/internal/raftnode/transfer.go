@@ -134,9 +134,12 @@ func (n *Node) follow(ctx context.Context, target watched, h Handover) (way time
 		way = time.Since(begun)
 		return err
 	}
-	for first := true; first || h.Silent > 0 && way > h.Silent/2; first = false {
+	for {
 		if err := show(ctx); err != nil {
 			return way, err
+		}
+		if h.Silent == 0 || way <= h.Silent/2 {
+			break
 		}
 	}
 	silent := ctx
