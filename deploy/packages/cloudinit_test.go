@@ -76,9 +76,12 @@ func (m *machine) serves(device string) {
 	require.Equal(m.t, "root:trunkline 640\n", m.run("stat", "-c", "%U:%G %a", "/etc/trunkline/tls/broker-key.pem"))
 }
 
-// emptyVolume returns a block device with nothing on it.
+// emptyVolume returns a block device with nothing on it. Where there are no loop devices the test is skipped.
 func emptyVolume(t *testing.T) string {
 	t.Helper()
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		t.Skip("a machine's volume is a loop device here:", err)
+	}
 	file := filepath.Join(t.TempDir(), "volume")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	require.NoError(t, os.Truncate(file, 2<<30))
