@@ -13,8 +13,8 @@
 //	balance  the numbers of replicas of any two active brokers come to differ by at most one, of a topic's as well if that costs no more
 //	prefer   the numbers of preferred leaders come to differ by at most one
 //
-// spread, balance and prefer rest while a broker is dead or has just come (back): what a restart unbalances, its end balances. prefer also
-// waits for the end of all moves. A replica of the metadata shard is only replaced when its broker leaves, and after everything else there: one that was
+// spread, balance and prefer rest while a broker is dead or has just come back: what a restart unbalances, its end balances. A broker whose
+// replicas were all made anew is given up: balance goes on without it. prefer also waits for the end of all moves. A replica of the metadata shard is only replaced when its broker leaves, and after everything else there: one that was
 // taken away could never come back (package meta), and a broker without one learns of no move of what it leads.
 //
 // Invariants:

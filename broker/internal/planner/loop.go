@@ -45,7 +45,7 @@ type Config struct {
 type Planner struct {
 	cfg     Config
 	metrics *metrics
-	calm    atomic.Pointer[time.Time] // since when all brokers have been alive, nil: they are not; set by Run
+	calm    atomic.Pointer[time.Time] // since when no broker is awaited, nil: one is; set by Run
 }
 
 // New returns a planner that does nothing until Run.
@@ -77,7 +77,8 @@ func (p *Planner) Run(ctx context.Context) {
 // same time only one is heard.
 func (p *Planner) look(ctx context.Context, now time.Time) {
 	im := p.cfg.Meta.Image()
-	if !p.cfg.Leads() || !p.everybody(im) {
+	facts := Facts{DeadFor: p.cfg.DeadFor}
+	if !p.cfg.Leads() || awaited(im, facts, p.cfg.Limits) != 0 {
 		p.calm.Store(nil)
 	} else {
 		p.calm.CompareAndSwap(nil, &now)
@@ -85,7 +86,6 @@ func (p *Planner) look(ctx context.Context, now time.Time) {
 	if !p.cfg.Leads() {
 		return
 	}
-	facts := Facts{DeadFor: p.cfg.DeadFor}
 	if since := p.calm.Load(); since != nil {
 		facts.Calm = now.Sub(*since)
 	}
@@ -101,15 +101,6 @@ func (p *Planner) look(ctx context.Context, now time.Time) {
 		p.cfg.Log.Info("planned", "action", a.Kind.String(), "topic", a.Topic, "partition", a.TP.Partition, "shard", a.Shard,
 			"add", uint64(a.Add), "remove", uint64(a.Remove), "member", uint64(a.Broker), "reason", a.Reason)
 	}
-}
-
-func (p *Planner) everybody(im *meta.Image) bool {
-	for _, b := range im.Brokers() {
-		if p.cfg.DeadFor(b.ID) > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func (p *Planner) ask(ctx context.Context, im *meta.Image, a Action) error {

@@ -134,6 +134,42 @@ func TestNothingIsBalancedBeforeItIsCalm(t *testing.T) {
 	})
 }
 
+// TestABrokerThatIsGivenUpIsNotAwaited: whoever buys no other machine has not to decommission the dead one before the rest is balanced.
+func TestABrokerThatIsGivenUpIsNotAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := cluster(t, 4, nowhere)
+		s.topic("calls", 12, 3)
+		k := look(t, s, calmLimits)
+		k.set(func() { k.dead[2] = 59 * time.Second })
+		in(20)
+		require.Empty(t, k.moves(), "it may come back")
+		k.set(func() { k.dead[2] = time.Hour })
+		for range 4 {
+			in(1)
+			s.finish()
+		}
+		require.False(t, hasReplicas(s.meta.Image(), 2))
+		repaired := len(k.moves())
+		require.Equal(t, 9, repaired, "12 partitions of 3 replicas on 4 brokers")
+
+		s.register(5, "", false)
+		in(8)
+		require.Len(t, k.moves(), repaired, "not calm yet")
+		in(5)
+		require.Len(t, k.moves(), repaired+calmLimits.Concurrent)
+		require.EqualValues(t, 5, k.moves()[repaired].Add)
+
+		k.set(func() { k.dead[2] = 0 })
+		s.finish()
+		in(1)
+		k.set(func() { k.dead[2] = time.Second })
+		asked := len(k.moves())
+		s.finish()
+		in(20)
+		require.Len(t, k.moves(), asked, "it came back, so it is awaited again")
+	})
+}
+
 func TestSafetyDoesNotWaitForCalm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := look(t, grown(t), calmLimits)

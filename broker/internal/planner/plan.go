@@ -37,7 +37,7 @@ type Action struct {
 type Facts struct {
 	// DeadFor returns how long a broker has not been heard, 0 for one that is alive.
 	DeadFor func(protocol.BrokerID) time.Duration
-	// Calm is how long all brokers have been alive; spread, balance and prefer wait for Limits.CalmAfter of it.
+	// Calm is how long all brokers that were not given up have been alive; spread, balance and prefer wait for Limits.CalmAfter of it.
 	Calm time.Duration
 }
 
@@ -197,6 +197,29 @@ func (p *plan) movable(x part) bool {
 		}
 	}
 	return alive > len(x.Replicas)/2
+}
+
+// awaited returns the first broker that balance waits for, 0 if there is none: one that is silent and not given up. A broker is given up that
+// has been dead for RepairAfter and whose replicas of topics have all been made anew: nothing is known to depend on its return.
+func awaited(im *meta.Image, f Facts, l Limits) protocol.BrokerID {
+	for _, b := range im.Brokers() {
+		if dead := f.DeadFor(b.ID); dead > 0 && (dead < l.RepairAfter || hasReplicas(im, b.ID)) {
+			return b.ID
+		}
+	}
+	return 0
+}
+
+// hasReplicas reports whether a broker has a replica of a topic, or gets one.
+func hasReplicas(im *meta.Image, b protocol.BrokerID) bool {
+	for _, t := range im.Topics() {
+		for i := range t.Partitions {
+			if _, _, there := t.Partitions[i].Placed(b); there {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (p *plan) alive(b protocol.BrokerID) bool { return p.facts.DeadFor(b) == 0 }

@@ -34,7 +34,7 @@ func foresee(im *meta.Image, f Facts, l Limits) Preview {
 	wide.Concurrent, wide.PerBroker = len(im.Moves())+previewLimit+1, meta.MaxMoves
 	now := decide(im, f, wide)
 	v := Preview{Actions: now.actions}
-	if dead := firstDead(im, f); dead != 0 {
+	if dead := awaited(im, f, l); dead != 0 {
 		v.note("Nothing is moved for balance while broker %d is silent.", dead)
 	} else if f.Calm < l.CalmAfter {
 		f.Calm = l.CalmAfter
@@ -101,13 +101,4 @@ func (v *Preview) resizes(p *plan) {
 
 func (v *Preview) note(format string, args ...any) {
 	v.Notes = append(v.Notes, fmt.Sprintf(format, args...))
-}
-
-func firstDead(im *meta.Image, f Facts) protocol.BrokerID {
-	for _, b := range im.Brokers() {
-		if f.DeadFor(b.ID) > 0 {
-			return b.ID
-		}
-	}
-	return 0
 }

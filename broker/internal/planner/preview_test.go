@@ -72,6 +72,15 @@ func TestPreviewExplainsWhatWaits(t *testing.T) {
 	require.Contains(t, notes, "Broker 3 is taken for dead, but 3 of its 3 replicas cannot be made anew")
 }
 
+func TestPreviewAwaitsNobodyWhoIsGivenUp(t *testing.T) {
+	s := cluster(t, 4, nowhere)
+	s.topic("calls", 4, 3)
+	s.dead[2] = time.Hour
+	require.Contains(t, strings.Join(s.preview(time.Hour).Notes, "\n"), "while broker 2 is silent")
+	s.settle()
+	require.Equal(t, Preview{}, s.preview(time.Hour))
+}
+
 func TestPreviewOfTooFewBrokers(t *testing.T) {
 	s := cluster(t, 3, nowhere)
 	s.register(4, "", false)
