@@ -256,7 +256,7 @@ func (c *Controller) Led(by protocol.BrokerID) []liveness.Shard {
 	kept := out[:0]
 	for _, s := range out {
 		if l, _ := c.host.leader(s.ID); ledBy(l, by) {
-			s.Term = l.Term
+			s.Term, s.Last = l.Term, l.Last
 			kept = append(kept, s)
 		}
 	}
@@ -276,6 +276,13 @@ func (c *Controller) Leader(shard uint64) (leader protocol.BrokerID, term uint64
 func (c *Controller) Campaign(shard uint64) {
 	if c.has(shard) {
 		c.host.campaign(shard)
+	}
+}
+
+// Petition implements liveness.Shards.
+func (c *Controller) Petition(shard uint64, voters []protocol.BrokerID) {
+	if c.has(shard) {
+		c.host.petition(shard, voters)
 	}
 }
 

@@ -279,6 +279,8 @@ func (h *fakeHost) campaign(shard uint64) {
 	h.asked = append(h.asked, shard)
 }
 
+func (h *fakeHost) petition(shard uint64, _ []protocol.BrokerID) { h.campaign(shard) }
+
 func (h *fakeHost) transfer(_ context.Context, shard uint64, to protocol.BrokerID) error {
 	return h.moves(shard, to)
 }
@@ -367,7 +369,7 @@ func (r *fakeReplica) setDiskReserve(v bool) {
 	r.diskLow = v
 }
 
-// refuse says which brokers take no leadership over; attempts returns who was asked.
+// refuse says which brokers take no leadership over; attempts returns who was asked, patience how long publishers might wait last.
 func (r *fakeReplica) refuse(to ...protocol.BrokerID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -378,6 +380,12 @@ func (r *fakeReplica) attempts() []protocol.BrokerID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.tried)
+}
+
+func (r *fakeReplica) patience() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.silent
 }
 
 func (r *fakeReplica) transfer(_ context.Context, to protocol.BrokerID, silent time.Duration) error {

@@ -81,6 +81,7 @@ type host interface {
 	removeData(ctx context.Context, shard uint64) error
 	leader(shard uint64) (raftnode.Leadership, bool)
 	campaign(shard uint64)
+	petition(shard uint64, voters []protocol.BrokerID)
 	// match returns how much of the log a follower of a shard led here has.
 	match(shard uint64, follower protocol.BrokerID) (index uint64, ok bool)
 	// progress is match of one replica, and when it last answered. last returns the last index of the log here.
@@ -207,6 +208,8 @@ func (h *raftHost) sync(ctx context.Context, shard uint64) error {
 }
 
 func (h *raftHost) campaign(shard uint64) { h.node.Campaign(shard) }
+
+func (h *raftHost) petition(shard uint64, voters []protocol.BrokerID) { h.node.Petition(shard, voters) }
 
 func (h *raftHost) transfer(ctx context.Context, shard uint64, to protocol.BrokerID) error {
 	return h.node.Transfer(ctx, shard, to, raftnode.Handover{})

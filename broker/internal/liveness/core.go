@@ -297,6 +297,8 @@ const (
 	causeSilence  = "silence"
 	causeStall    = "stall"
 	causeDeafness = "deafness"
+	causeNew      = "new"  // nobody was deposed: it never had a leader
+	causeLost     = "lost" // nobody was deposed: see planner.scanLeaderless
 )
 
 // deposed reports whether leadership may be taken from leader, and why.

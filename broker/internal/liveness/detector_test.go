@@ -280,6 +280,8 @@ func (r raftView) Leader(id uint64) (protocol.BrokerID, uint64, bool) {
 	return s.leader, s.term, true
 }
 
+func (r raftView) Petition(id uint64, _ []protocol.BrokerID) { r.Campaign(id) }
+
 func (r raftView) Campaign(id uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

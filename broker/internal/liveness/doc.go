@@ -12,6 +12,9 @@
 //	stall    it says itself that its disk hangs
 //	deafness it says itself that it does not hear a majority of the shard's replicas
 //
+// A shard may be without a leader though none was deposed: it is new, or it was lost, to a candidate that did not win or because all
+// brokers were down.
+//
 // Invariants:
 //
 //	Inv1  one broker's view alone never deposes by silence: a one-way cut moves no leader.
@@ -28,7 +31,10 @@
 //	      anew, and gets SilentAfter for the handshake before silence counts. At most once for each time that it was heard,
 //	      so that 2 SilentAfter bound the time until a silence is found.
 //
-//	Inv10 a broker that joins while this one runs is not silent before 2 SilentAfter; of one that is no longer watched
+//	Inv10 a campaign for what was lost begins only after a majority said that it knows no leader: a broker that was cut off or
+//	      has just started does not know yet who leads.
+//
+//	Inv11 a broker that joins while this one runs is not silent before 2 SilentAfter; of one that is no longer watched
 //	      nothing is believed, and nothing that was believed of it deposes anybody.
 //
 // Who is watched changes with SetPeers. Replicas may name brokers that are not watched, here or at the one who reports:

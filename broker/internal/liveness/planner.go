@@ -33,6 +33,9 @@ const (
 	// Raft's heartbeat interval: a replica that starts late hears of a leader by then.
 	newShardGrace = 100 * time.Millisecond
 	newShardTurn  = 1100 * time.Millisecond
+	// lostGrace is what a leader that lost its term without being deposed leaves to whoever took it, beside the way. Others wait for
+	// newShardTurn: a replica that was just started, or cut off, hears of a leader by then.
+	lostGrace = 300 * time.Millisecond
 	// scanNew and scanOld are how often shards are looked for: without a leader, and led by a broker that has been
 	// in trouble for longer than scanFast.
 	scanNew  = 50 * time.Millisecond
@@ -57,7 +60,7 @@ type judge interface {
 // claim is one shard whose leadership is to be taken.
 type claim struct {
 	shard Shard
-	from  protocol.BrokerID // 0: the shard never had a leader
+	from  protocol.BrokerID // 0: nobody was deposed, the shard is new or lost
 	cause string
 	death bool     // of the incarnation boot: holds even when the next incarnation is alive
 	boot  [16]byte // of from, if death
@@ -93,8 +96,9 @@ type planner struct {
 	claims   map[uint64]*claim // at most one per local shard
 	trouble  map[protocol.BrokerID]*scan
 	newScan  time.Time
-	outcomes []outcome // since the last step
-	begun    []*claim  // since the last step
+	lost     map[uint64]time.Time // since when shards that are not new have been found without a leader
+	outcomes []outcome            // since the last step
+	begun    []*claim             // since the last step
 	asks     int
 }
 
@@ -129,13 +133,40 @@ func (p *planner) step(now time.Time, deaths []death) time.Time {
 	}
 	if now.Sub(p.newScan) >= scanNew {
 		p.newScan = now
-		for _, s := range p.shards.Led(0) {
-			if s.Term == firstTerm || len(s.Replicas) == 1 {
-				p.add(now, claim{shard: s, cause: "new", next: now.Add(newShardGrace)})
+		p.scanLeaderless(now)
+	}
+	return p.act(now)
+}
+
+// scanLeaderless claims shards without a leader that nobody was deposed from. Those that had one once lost it to a candidate that died or
+// lacks what others have, or all brokers were down; without a claim all would wait for Raft's own timers. That there is no leader is then
+// only believed, so who is asked first are the others (Shards.Petition).
+func (p *planner) scanLeaderless(now time.Time) {
+	lost := make(map[uint64]time.Time)
+	for _, s := range p.shards.Led(0) {
+		switch {
+		case s.Term == firstTerm || len(s.Replicas) == 1:
+			p.add(now, claim{shard: s, cause: causeNew, next: now.Add(newShardGrace)})
+		case p.judge.HearsMajority(s.Replicas):
+			since, seen := p.lost[s.ID]
+			if !seen {
+				since = now
+			}
+			lost[s.ID] = since
+			if now.Sub(since) >= p.grace(s) {
+				p.add(now, claim{shard: s, cause: causeLost, next: now})
 			}
 		}
 	}
-	return p.act(now)
+	p.lost = lost
+}
+
+// grace is how long a shard that had a leader once may have none before this broker claims it.
+func (p *planner) grace(s Shard) time.Duration {
+	if s.Last != p.self {
+		return newShardTurn
+	}
+	return lostGrace + p.way(&claim{shard: s})
 }
 
 func (p *planner) scanTroubled(now time.Time) {
@@ -168,27 +199,42 @@ func (p *planner) add(now time.Time, c claim) {
 	if p.claims[c.shard.ID] != nil || !slices.Contains(c.shard.Replicas, p.self) {
 		return
 	}
-	for _, r := range c.shard.Replicas {
-		if r == p.self {
-			break
-		}
-		if r != c.from && p.judge.candidate(r) {
-			c.rank++
-		}
-	}
-	c.way = p.way(&c)
+	c.rank, c.way = p.rank(&c), p.way(&c)
 	c.begun, c.term, c.place = now, c.shard.Term, c.rank
 	if leader, _, ok := p.shards.Leader(c.shard.ID); c.from != 0 && ok && leader == 0 {
 		// Somebody stands for election already. It may win, or its log may not be good enough.
 		c.next = c.next.Add(c.election())
 	}
-	if c.from == 0 {
+	if c.cause == causeNew {
 		c.next = c.next.Add(time.Duration(c.rank) * newShardTurn)
 	} else {
 		c.next = c.next.Add(time.Duration(c.rank) * c.turn())
 	}
 	p.claims[c.shard.ID] = &c
 	p.begun = append(p.begun, &c)
+}
+
+// rank counts the candidates that come before this broker: in the order of the replicas, but of a shard that was lost the last leader first.
+func (p *planner) rank(c *claim) (rank int) {
+	first := protocol.BrokerID(0)
+	if c.cause == causeLost {
+		first = c.shard.Last
+	}
+	if first == p.self {
+		return 0
+	}
+	if slices.Contains(c.shard.Replicas, first) && p.judge.candidate(first) {
+		rank++
+	}
+	for _, r := range c.shard.Replicas {
+		if r == p.self {
+			break
+		}
+		if r != c.from && r != first && p.judge.candidate(r) {
+			rank++
+		}
+	}
+	return rank
 }
 
 // way measures how far the other candidates of a claim are.
@@ -285,9 +331,14 @@ func (p *planner) claimOne(now time.Time, c *claim, term uint64) {
 		c.next = now.Add(askSlowly)
 		return
 	}
-	p.shards.Campaign(c.shard.ID)
 	p.asks++
 	c.asked++
+	if c.cause == causeLost {
+		p.shards.Petition(c.shard.ID, c.shard.Replicas)
+		c.next = now.Add(askSlowly)
+		return
+	}
+	p.shards.Campaign(c.shard.ID)
 	if c.asked <= quickAsks {
 		c.next = now.Add(askAgain)
 	} else {

@@ -41,6 +41,7 @@ type fakeShards struct {
 	shards  map[uint64]*fakeShard
 	onAsk   func(id uint64)
 	asked   map[uint64][]time.Duration // since start
+	prayed  []time.Duration            // petitions, since start
 	now     func() time.Time
 	started time.Time
 }
@@ -55,7 +56,7 @@ type fakeShard struct {
 func (f *fakeShards) Led(by protocol.BrokerID) (out []Shard) {
 	for id, s := range f.shards {
 		if s.leader == by || by != 0 && s.leader == 0 && s.last == by {
-			out = append(out, Shard{ID: id, Term: s.term, Replicas: s.replicas})
+			out = append(out, Shard{ID: id, Term: s.term, Replicas: s.replicas, Last: s.last})
 		}
 	}
 	return out
@@ -74,6 +75,10 @@ func (f *fakeShards) Campaign(id uint64) {
 	if f.onAsk != nil {
 		f.onAsk(id)
 	}
+}
+
+func (f *fakeShards) Petition(uint64, []protocol.BrokerID) {
+	f.prayed = append(f.prayed, f.now().Sub(f.started))
 }
 
 type planned struct {
@@ -139,6 +144,63 @@ func TestASkippedCampaignIsAskedAgainSoonAndABegunOneIsGivenTime(t *testing.T) {
 	n := len(p.shards.asked[7])
 	p.run(time.Second)
 	require.InDelta(t, 10, len(p.shards.asked[7])-n, 1, "less often in the long run")
+}
+
+// TestWhoLostItsTermAsks: nobody was deposed, and nobody leads.
+func TestWhoLostItsTermAsks(t *testing.T) {
+	lost := func(self, last protocol.BrokerID) *planned {
+		return newPlanned(self, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), term: 4, last: last}})
+	}
+	p := lost(2, 2)
+	p.run(290 * time.Millisecond)
+	require.Empty(t, p.shards.prayed, "whoever took the term may win yet")
+	p.run(time.Second)
+	require.Equal(t, ms(300, 400, 500), p.shards.prayed[:3])
+	require.Empty(t, p.shards.asked, "it does not know that there is no leader")
+	p.shards.shards[7].leader = 2 // in the term that it lost
+	p.run(20 * time.Millisecond)
+	require.Empty(t, p.claims)
+
+	p = lost(2, 2)
+	p.judge.far = 400 * time.Millisecond
+	p.run(690 * time.Millisecond)
+	require.Empty(t, p.shards.prayed)
+	p.run(20 * time.Millisecond)
+	require.Len(t, p.shards.prayed, 1)
+
+	p = lost(2, 2)
+	p.run(200 * time.Millisecond)
+	p.shards.shards[7].leader = 3
+	p.run(100 * time.Millisecond)
+	p.shards.shards[7] = &fakeShard{replicas: ids(1, 2, 3), term: 5, last: 2}
+	p.run(290 * time.Millisecond)
+	require.Empty(t, p.shards.prayed, "its time begins anew")
+
+	p = lost(2, 2)
+	p.judge.minority = true
+	p.run(time.Second)
+	p.judge.minority = false
+	p.run(290 * time.Millisecond)
+	require.Empty(t, p.shards.prayed, "it was cut off, and hears from now on who leads")
+	require.Empty(t, p.claims)
+}
+
+// TestALostShardIsClaimedInTurns: the last leader first, and after a power cut, when nobody knows who that was, in the usual order.
+func TestALostShardIsClaimedInTurns(t *testing.T) {
+	first := func(self, last protocol.BrokerID, weak ...protocol.BrokerID) time.Duration {
+		p := newPlanned(self, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), term: 4, last: last}})
+		for _, b := range weak {
+			p.judge.weak[b] = true
+		}
+		p.run(2 * time.Second)
+		return p.shards.prayed[0]
+	}
+	require.Equal(t, newShardTurn, first(1, 0))
+	require.Equal(t, newShardTurn+turn, first(2, 0))
+	require.Equal(t, newShardTurn+2*turn, first(3, 0))
+	require.Equal(t, newShardTurn+turn, first(1, 3), "after the last leader")
+	require.Equal(t, newShardTurn+2*turn, first(2, 3))
+	require.Equal(t, newShardTurn, first(1, 3, 3), "which cannot lead")
 }
 
 // TestTheCandidateThatCannotWinGivesWay: broker 2 comes first, but only the log of broker 3 is long enough, and an election takes

@@ -17,6 +17,7 @@ type Shard struct {
 	ID       uint64
 	Term     uint64              // the term the local replica is in; 0 if not yet known
 	Replicas []protocol.BrokerID // voters, the preferred leader first: the order in which they take over
+	Last     protocol.BrokerID   // the newest leader ever known here, also after it was lost; 0: none
 }
 
 // Shards is what a takeover needs to know of the local replicas. Its methods must not wait for a disk.
@@ -29,6 +30,8 @@ type Shards interface {
 	Leader(shard uint64) (leader protocol.BrokerID, term uint64, ok bool)
 	// Campaign asks the local replica to campaign at once. It may be skipped in silence and is then asked again.
 	Campaign(shard uint64)
+	// Petition does so if a majority of the voters knows no leader. It may be in vain and is then asked again.
+	Petition(shard uint64, voters []protocol.BrokerID)
 }
 
 // TakeoverConfig describes a Takeover. Detector and Shards are required.
@@ -41,7 +44,8 @@ type TakeoverConfig struct {
 
 // Takeover lets local replicas campaign for the shards of deposed leaders, in turns: the first candidate of a
 // shard's replicas at once, each next one 80 ms and a round trip later, again and again until a new leader is known. A shard that
-// never had a leader is claimed by its preferred one, so that its first election is fast. One Takeover per Detector.
+// never had a leader is claimed by its preferred one, so that its first election is fast. One that has none though nobody was deposed is
+// claimed by its last leader and then by the others, who first ask whether anybody knows a leader. One Takeover per Detector.
 type Takeover struct {
 	d       *Detector
 	log     *slog.Logger

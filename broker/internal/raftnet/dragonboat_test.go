@@ -86,6 +86,9 @@ func (b *raftBroker) Leader(id uint64) (protocol.BrokerID, uint64, bool) {
 	return protocol.BrokerID(info.LeaderID), info.Term, true
 }
 
+// Petition does nothing: here only deposed leaders are replaced.
+func (b *raftBroker) Petition(uint64, []protocol.BrokerID) {}
+
 func (b *raftBroker) Campaign(id uint64) {
 	_, term, _ := b.Leader(id)
 	b.net.Deliver(pb.MessageBatch{Requests: []pb.Message{{

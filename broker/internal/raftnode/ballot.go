@@ -3,27 +3,27 @@ package raftnode
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/lni/dragonboat/v4/raftio"
 	pb "github.com/lni/dragonboat/v4/raftpb"
 )
 
-// ballots watches the votes that local replicas ask for, give and refuse, and has a replica stand for election at once when
-// its refusal shows that it must: whoever asked cannot win while this replica refuses it, and would be given up only after
+// ballots watches the votes that local replicas ask for, give and refuse, and has a replica offer to stand for election at once when
+// its refusal shows that it must: if nobody else's vote makes whoever asked the leader, it would be given up only after
 // the time of an election (package liveness). Without that, a candidate whose log is too short, or two that voted for themselves
-// in the same term, cost a shard several hundred milliseconds without a leader.
+// in the same term, cost a shard several hundred milliseconds without a leader. Whether the candidate was elected all the same the
+// candidate is asked itself (petitions): a request for votes that waited for a broker to start may be older than a leader.
 //
 // Two replicas never both stand against each other for the same refusal:
 //
-//	Inv  A stands against B  =>  (last term, last index, -replica) of A > that of B
+//	Inv  A offers to stand against B  =>  (last term, last index, -replica) of A > that of B
 //
 // Raft itself refuses votes only for a longer log, or a vote given before, which are told apart by what was sent before. A vote
 // from before a restart is not known: then an election may be begun for nothing, which costs time and never safety. Raft is deaf to requests of a lower term, and a leader that is known in the term ends the matter.
 //
 // Memory: one ballot a shard, with one entry for each of its candidates, until the shard stops here. Safe for concurrent use.
 type ballots struct {
-	stand func(shard, term uint64, candidate bool) // must not block
+	refused func(shard, term, candidate uint64) // must not block
 
 	mu sync.Mutex
 	of map[uint64]*ballot // guarded by mu
@@ -35,7 +35,7 @@ type ballot struct {
 	self    logEnd            // of the local replica, if it is a candidate
 	stands  bool              // the local replica is a candidate
 	granted bool              // it voted for another one
-	done    bool              // it was told to stand against a candidate of this term
+	done    bool              // it offered to stand against a candidate of this term
 	others  map[uint64]logEnd // of the other candidates, by replica
 }
 
@@ -44,8 +44,8 @@ type logEnd struct{ term, index uint64 }
 
 func (e logEnd) after(o logEnd) bool { return e.term > o.term || e.term == o.term && e.index > o.index }
 
-func newBallots(stand func(shard, term uint64, candidate bool)) *ballots {
-	return &ballots{stand: stand, of: map[uint64]*ballot{}}
+func newBallots(refused func(shard, term, candidate uint64)) *ballots {
+	return &ballots{refused: refused, of: map[uint64]*ballot{}}
 }
 
 // received notes the requests for votes among the messages of a batch.
@@ -78,10 +78,9 @@ func (b *ballots) sent(batch *pb.MessageBatch) {
 			t.granted = true
 		}
 		must := t != nil && m.Type == pb.RequestVoteResp && m.Reject && t.mustStand(m.From, m.To)
-		candidate := must && t.stands
 		b.mu.Unlock()
 		if must {
-			b.stand(m.ShardID, m.Term, candidate)
+			b.refused(m.ShardID, m.Term, m.To)
 		}
 	}
 }
@@ -99,7 +98,7 @@ func (b *ballots) at(m *pb.Message) *ballot {
 	return t
 }
 
-// mustStand reports, once a term, that the refusal of a candidate's request makes the local replica stand.
+// mustStand reports, once a term, that the local replica, which refuses a candidate its vote, has to offer to stand in its place.
 func (t *ballot) mustStand(self, candidate uint64) bool {
 	if t.granted || t.done {
 		return false
@@ -118,19 +117,12 @@ func (b *ballots) forget(shard uint64) {
 	delete(b.of, shard)
 }
 
-// stand makes the local replica a candidate of the next term because it refused somebody its vote in this one.
-func (n *Node) stand(id, term uint64, candidate bool) {
-	if l, known := n.Leader(id); known || l.Term != term || n.isLearner(id) {
-		return
-	}
-	n.metrics.stood.Inc()
-	if !candidate {
-		n.campaigns.begin(id, term, time.Now())
-		n.deliver([]pb.Message{n.timeoutNow(id, term)})
-		return
-	}
-	n.campaigns.begin(id, term+1, time.Now())
-	n.deliver([]pb.Message{n.stepDown(id, term+1), n.timeoutNow(id, term+1)})
+// stands reports whether the local replica of a shard is, or was, a candidate of a term.
+func (b *ballots) stands(shard, term uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.of[shard]
+	return t != nil && t.term == term && t.stands
 }
 
 // votingTransport shows ballots what is sent.

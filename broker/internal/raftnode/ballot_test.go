@@ -41,11 +41,11 @@ func TestRefusalMakesStand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stood := 0
-			b := newBallots(func(shard, term uint64, candidate bool) {
+			b := newBallots(func(shard, term, candidate uint64) {
 				stood++
 				require.Equal(t, testShard, shard)
 				require.EqualValues(t, 7, term)
-				require.Equal(t, c.stands, candidate)
+				require.EqualValues(t, 2, candidate)
 			})
 			if c.stands {
 				b.sent(batchOf(ask(c.self, 2, 7, c.mine)))
@@ -59,6 +59,7 @@ func TestRefusalMakesStand(t *testing.T) {
 			b.sent(batchOf(vote(c.self, 2, 7, true))) // its request came twice
 			require.Equal(t, c.want, stood == 1)
 			require.LessOrEqual(t, stood, 1)
+			require.Equal(t, c.stands, b.stands(testShard, 7))
 			b.sent(batchOf(vote(c.self, 2, 6, true)))
 			require.LessOrEqual(t, stood, 1, "an earlier term is over")
 		})
@@ -74,7 +75,7 @@ func TestOfTwoCandidatesOneStands(t *testing.T) {
 		ends := map[uint64]logEnd{1: end("one"), 3: end("three")}
 		var stood []uint64
 		for self, other := range map[uint64]uint64{1: 3, 3: 1} {
-			b := newBallots(func(uint64, uint64, bool) { stood = append(stood, self) })
+			b := newBallots(func(uint64, uint64, uint64) { stood = append(stood, self) })
 			b.sent(batchOf(ask(self, other, 7, ends[self])))
 			b.received(batchOf(ask(other, self, 7, ends[other])))
 			b.sent(batchOf(vote(self, other, 7, true)))

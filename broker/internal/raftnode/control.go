@@ -104,15 +104,21 @@ func (n *Node) timeoutNow(id, term uint64) pb.Message {
 	return m
 }
 
-// deliver feeds messages to the local NodeHost. SourceAddress stays empty: with one, Dragonboat would learn it as the
-// address of the sender.
-func (n *Node) deliver(msgs []pb.Message) {
+// ownBatch is a batch of messages for the local NodeHost, without those to no replica. SourceAddress stays empty: with one, Dragonboat
+// would learn it as the address of the sender.
+func (n *Node) ownBatch(msgs []pb.Message) pb.MessageBatch {
 	batch := pb.MessageBatch{DeploymentId: n.cfg.ClusterID, BinVer: raftio.TransportBinVersion}
 	for _, m := range msgs {
 		if m.To != 0 {
 			batch.Requests = append(batch.Requests, m)
 		}
 	}
+	return batch
+}
+
+// deliver feeds messages to the local NodeHost.
+func (n *Node) deliver(msgs []pb.Message) {
+	batch := n.ownBatch(msgs)
 	if len(batch.Requests) == 0 || !n.gate.enter() {
 		return
 	}

@@ -69,7 +69,8 @@
 // is campaignWindow old. A candidate that lost ignores it too; after campaignPatience it is made a follower of the next
 // term first.
 //
-// A replica that refuses a vote which only it can win is made to stand by ballots, with the same message.
+// A replica that refuses a vote which only it can win is made to stand by ballots, with the same message, once the candidate
+// agrees that there is no leader; Petition asks all others that (petitions).
 //
 // Transfer is made of the same message, see there.
 //

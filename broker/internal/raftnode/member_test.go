@@ -272,7 +272,8 @@ func (c *cluster) candidacyOf(b *testBroker) uint64 {
 	l, _ := b.node.Leader(testShard)
 	for begun := time.Now(); time.Since(begun) < 2*campaignPatience; time.Sleep(campaignEvery) {
 		b.node.Campaign(testShard)
-		b.node.stand(testShard, l.Term, true)
+		b.node.refused(testShard, l.Term, 1)
+		b.node.deliver(b.node.standing(testShard, l.Term))
 	}
 	return l.Term
 }

@@ -13,7 +13,8 @@ type metrics struct {
 	saveBytes  prometheus.Counter
 	snapshots  prometheus.Histogram
 	campaigns  prometheus.Counter
-	stood      prometheus.Counter
+	petitions  prometheus.Counter
+	granted    prometheus.Counter
 	elected    prometheus.Counter
 	leaderless prometheus.Counter
 	stalled    prometheus.Collector
@@ -34,9 +35,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		snapshots: histogram("trunkline_raft_compaction_seconds",
 			"Time that one log compaction took, with the sync of the state machine.",
 			prometheus.ExponentialBuckets(0.001, 2, 16)),
-		campaigns: counter("trunkline_raft_campaigns_total", "Elections asked for because a leader was gone."),
-		stood: counter("trunkline_raft_refusals_answered_total",
-			"Elections that a replica here stood for at once because it refused another one its vote."),
+		campaigns:  counter("trunkline_raft_campaigns_total", "Elections asked for because a leader was gone."),
+		petitions:  counter("trunkline_raft_petitions_total", "Elections that others were asked for first, as there might be a leader."),
+		granted:    counter("trunkline_raft_petitions_granted_total", "Those that a replica here stood for, as enough others knew none."),
 		elected:    counter("trunkline_raft_leader_changes_total", "Times that a replica here learned of a leader."),
 		leaderless: counter("trunkline_raft_leader_losses_total", "Times that a replica here lost its leader."),
 	}
@@ -67,7 +68,7 @@ func (m *metrics) unwatch() {
 
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.saveTime, m.saveBytes, m.snapshots, m.campaigns, m.stood, m.elected, m.leaderless, m.stalled,
+		m.saveTime, m.saveBytes, m.snapshots, m.campaigns, m.petitions, m.granted, m.elected, m.leaderless, m.stalled,
 	}
 }
 

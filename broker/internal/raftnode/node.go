@@ -139,6 +139,7 @@ type Node struct {
 	campaigns *campaigns
 	tap       *tap
 	ballots   *ballots
+	petitions *petitions
 	compact   chan struct{} // one token per running Compact
 
 	mu     sync.RWMutex
@@ -190,7 +191,8 @@ func Open(cfg Config) (*Node, error) {
 		stop:    make(chan struct{}),
 	}
 	n.campaigns = newCampaigns()
-	n.ballots = newBallots(n.stand)
+	n.ballots = newBallots(n.refused)
+	n.petitions = newPetitions()
 	n.gate.init()
 	nh, err := openNodeHost(n.hostConfig())
 	if err != nil {

@@ -185,6 +185,7 @@ func (n *Node) unregister(id uint64) {
 	n.inbox.forget(id)
 	n.campaigns.end(id)
 	n.ballots.forget(id)
+	n.petitions.forget(id)
 }
 
 // Stop stops the local replica of a shard. Open proposals end as Unknown. The state machine is closed soon after, by

@@ -20,14 +20,13 @@ const (
 	// transferMatch bounds how long a transfer waits for its target to show that it has the whole log, the second time.
 	transferMatch = time.Second
 	// transferEvery is how often the target is told to stand for election, transferWindow for how long: it ignores that
-	// while it has not applied all it knows to be committed. transferLook is how often the outcome is looked at.
+	// while it has not applied all it knows to be committed. That is what brokers need that are near each other; two round trips
+	// come on top of it. transferLook is how often the outcome is looked at.
 	transferEvery  = 20 * time.Millisecond
 	transferWindow = 500 * time.Millisecond
 	transferLook   = 2 * time.Millisecond
-	// heirWindow is how long nobody may lead after a transfer until this replica stands itself, again and again, and heirLimit for how
-	// long at most. transferWindow and heirWindow are what brokers need that are near each other; two round trips come on top of them.
-	heirWindow = 500 * time.Millisecond
-	heirLimit  = 5 * time.Second
+	// heirLimit bounds how long the new leader is awaited.
+	heirLimit = 5 * time.Second
 )
 
 // Errors of Transfer, which change nothing.
@@ -87,32 +86,26 @@ func (n *Node) Transfer(ctx context.Context, id uint64, to protocol.BrokerID, h 
 		defer done()
 		m := pb.Message{Type: pb.TimeoutNow, ShardID: id, From: s.self, To: replica, Term: l.Term}
 		if err = n.press(told, m, to, transferWindow+2*way); err == nil {
-			n.succeed(told, id, l.Term, heirWindow+2*way)
+			n.awaitHeir(told, id, l.Term)
 			return nil
 		}
 	}
 	return fmt.Errorf("raftnode: transfer shard %d to broker %d: %w", id, to, err)
 }
 
-// succeed returns when somebody leads after a term, after heirLimit, or when ctx ends, and stands for election each window in which nobody
-// does. A target that dies while it stands has cost this leader its term, and the others take it for no leader whose death would make them
-// stand: all would wait for Raft's own timers.
-func (n *Node) succeed(ctx context.Context, id, term uint64, window time.Duration) {
+// awaitHeir returns when somebody leads after a term, after heirLimit, or when ctx ends. A target that dies while it stands has cost this
+// leader its term, and nobody died who led: package liveness lets who has led last stand again.
+func (n *Node) awaitHeir(ctx context.Context, id, term uint64) {
 	ctx, cancel := context.WithTimeout(ctx, heirLimit)
 	defer cancel()
-	look, stand := time.NewTicker(transferLook), time.NewTicker(window)
+	look := time.NewTicker(transferLook)
 	defer look.Stop()
-	defer stand.Stop()
 	for {
 		if l, known := n.Leader(id); known && l.Term > term {
 			return
 		}
 		select {
 		case <-look.C:
-		case <-stand.C:
-			n.Campaign(id)
-		case <-n.stop:
-			return
 		case <-ctx.Done():
 			return
 		}
@@ -243,7 +236,13 @@ func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler,
 		if f.node.tap.active.Load() > 0 {
 			f.node.tap.see(batch)
 		}
+		due := f.node.petitions.received(&batch)
 		h(batch)
+		for _, g := range due {
+			if own := f.node.ownBatch(f.node.standing(g.shard, g.term)); len(own.Requests) > 0 {
+				h(own)
+			}
+		}
 	}
 	f.node.tap.transport = votingTransport{f.TransportFactory.Create(cfg, handler, c), f.node.ballots}
 	return f.node.tap.transport
