@@ -331,13 +331,13 @@ func (p *planner) claimOne(now time.Time, c *claim, term uint64) {
 		c.next = now.Add(askSlowly)
 		return
 	}
-	p.asks++
 	c.asked++
 	if c.cause == causeLost {
 		p.shards.Petition(c.shard.ID, c.shard.Replicas)
 		c.next = now.Add(askSlowly)
 		return
 	}
+	p.asks++
 	p.shards.Campaign(c.shard.ID)
 	if c.asked <= quickAsks {
 		c.next = now.Add(askAgain)

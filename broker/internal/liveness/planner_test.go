@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline/trunkline/protocol"
@@ -183,6 +185,22 @@ func TestWhoLostItsTermAsks(t *testing.T) {
 	p.run(290 * time.Millisecond)
 	require.Empty(t, p.shards.prayed, "it was cut off, and hears from now on who leads")
 	require.Empty(t, p.claims)
+}
+
+// TestAQuestionIsNoTakeover: a replica that just started may ask for what another one has led all along.
+func TestAQuestionIsNoTakeover(t *testing.T) {
+	for leader, want := range map[protocol.BrokerID]float64{3: 0, 2: 1} {
+		p := newPlanned(2, map[uint64]*fakeShard{7: {replicas: ids(1, 2, 3), term: 4, last: 2}})
+		to := NewTakeover(TakeoverConfig{Detector: &Detector{cfg: Config{Self: 2}, events: make(chan event, 1)}, Shards: p.shards, Registerer: prometheus.NewRegistry()})
+		p.run(400 * time.Millisecond)
+		require.Len(t, p.claims, 1)
+		to.planner = p.planner
+		p.shards.shards[7].leader, p.shards.shards[7].term = leader, 5
+		p.step(p.now, nil)
+		require.Len(t, p.outcomes, 1)
+		to.report()
+		require.InDelta(t, want, testutil.ToFloat64(to.claims.WithLabelValues(causeLost)), 0, "broker %d leads", leader)
+	}
 }
 
 // TestALostShardIsClaimedInTurns: the last leader first, and after a power cut, when nobody knows who that was, in the usual order.

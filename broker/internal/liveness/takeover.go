@@ -72,7 +72,7 @@ func NewTakeover(cfg TakeoverConfig) *Takeover {
 			Name: "trunkline_liveness_campaigns_asked_total", Help: "Times a local replica was asked to campaign.",
 		}),
 		claims: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "trunkline_liveness_takeovers_total", Help: "Shards of deposed leaders, by cause.",
+			Name: "trunkline_liveness_takeovers_total", Help: "Shards of deposed leaders, by cause, and those taken up that nobody led.",
 		}, []string{"cause"}),
 		pause: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "trunkline_liveness_takeover_seconds", Help: "From the decision to the new leader.",
@@ -126,11 +126,17 @@ func (t *Takeover) report() {
 	t.asks.Add(float64(t.planner.asks))
 	begun, ended := make(map[group]int), make(map[group]int)
 	for _, c := range t.planner.begun {
+		if c.cause == causeLost {
+			continue // only a question so far
+		}
 		begun[group{c.from, c.cause}]++
 		t.claims.WithLabelValues(c.cause).Inc()
 	}
 	var longest time.Duration
 	for _, o := range t.planner.outcomes {
+		if o.claim.cause == causeLost && !t.regained(o) {
+			continue
+		}
 		took := time.Since(o.claim.begun)
 		if o.leader == 0 {
 			ended[group{o.claim.from, "withdrawn"}]++
@@ -144,6 +150,15 @@ func (t *Takeover) report() {
 		return
 	}
 	t.d.push(event{call: func() { t.logGroups(begun, ended, longest) }})
+}
+
+// regained counts a shard that nobody led and this broker took up. Whoever else leads it may have done so all along.
+func (t *Takeover) regained(o outcome) bool {
+	if o.leader != t.planner.self {
+		return false
+	}
+	t.claims.WithLabelValues(causeLost).Inc()
+	return true
 }
 
 func (t *Takeover) logGroups(begun, ended map[group]int, longest time.Duration) {
