@@ -3,10 +3,12 @@ package chaos
 import "time"
 
 // leaderLimit is what a killed leader may cost, silentLimit one that says nothing any more, starvedLimit one that goes on slower and
-// slower, gracefulLimit one that hands over, farLimit one that is killed where a round trip takes 200 ms: ten of those.
+// slower, gracefulLimit one that hands over, farLimit one that is killed where a round trip takes 200 ms: ten of those. restartLimit is
+// what all brokers may take together: they start, hear each other, and ask a heartbeat later whether anybody leads.
 var (
 	gracefulLimit = Limit{P99: 200 * time.Millisecond, Max: 500 * time.Millisecond}
 	farLimit      = Limit{Max: 2 * time.Second}
+	restartLimit  = Limit{Max: 3500 * time.Millisecond}
 	starvedLimit  = Limit{P99: 1500 * time.Millisecond, Max: 3 * time.Second}
 
 	leaderLimit = Limit{P50: 150 * time.Millisecond, P99: 400 * time.Millisecond, Max: 700 * time.Millisecond}
@@ -48,7 +50,7 @@ var Rows = []Row{
 	},
 	{Name: "sigkill", Matrix: "1", Fault: "kill", Target: Anyone, Doc: "SIGKILL a broker"},
 	{Name: "sigkill-rush", Matrix: "2", Fault: "kill", Target: Anyone, Rush: true, Doc: "SIGKILL brokers without waiting for those before"},
-	{Name: "sigkill-all", Matrix: "3", Fault: "kill", Target: Everyone, Doc: "SIGKILL all brokers at once"},
+	{Name: "sigkill-all", Matrix: "3", Fault: "kill", Target: Everyone, Limit: restartLimit, Doc: "SIGKILL all brokers at once"},
 	{Name: "powercut", Matrix: "5", Fault: "powercut", Target: Anyone, Doc: "take the power from a broker and its disk"},
 	{Name: "powercut-all", Matrix: "6", Fault: "powercut", Target: Everyone, Doc: "take the power from all brokers and disks at once"},
 	{
