@@ -128,12 +128,12 @@ func (p *planner) step(now time.Time, deaths []death) time.Time {
 		}
 	}
 	p.scanTroubled(now)
-	for _, c := range p.begun {
-		c.next = c.next.Add(time.Duration(c.rank*(len(p.claims)-1)) * perClaim)
-	}
 	if now.Sub(p.newScan) >= scanNew {
 		p.newScan = now
 		p.scanLeaderless(now)
+	}
+	for _, c := range p.begun {
+		c.next = c.next.Add(time.Duration(c.rank*(len(p.claims)-1)) * perClaim)
 	}
 	return p.act(now)
 }

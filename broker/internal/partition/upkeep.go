@@ -100,7 +100,9 @@ func (p *Partition) retain() {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.PendingTimeout)
 	defer cancel()
-	if _, err := p.SetStart(ctx, to); err != nil {
+	if _, err := p.SetStart(ctx, to); errors.Is(err, protocol.ErrNotLeader) {
+		return // whoever leads now does it
+	} else if err != nil {
 		p.log.Warn("retention failed", "start", start, "to", to, "err", err)
 		return
 	}
