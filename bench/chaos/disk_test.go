@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,4 +25,29 @@ func requirePowerCuts(t *testing.T) {
 
 func TestPowerCutLosesWhatWasNotSyncedAndNothingElse(t *testing.T) {
 	requirePowerCuts(t)
+}
+
+// TestADiskIsFilledAgain: a broker that deletes what it has compacted makes room beside the ballast.
+func TestADiskIsFilledAgain(t *testing.T) {
+	requirePowerCuts(t)
+	const leave, given = 16 << 20, 32 << 20
+	r := &rack{images: t.TempDir(), size: 256 << 20}
+	require.NoError(t, r.setup(t.Context(), t.TempDir(), 1))
+	t.Cleanup(func() { require.NoError(t, r.cleanUp(false)) })
+	dir := r.disks[1].dir
+	log := filepath.Join(dir, "compacted")
+	require.NoError(t, os.WriteFile(log, make([]byte, given), 0o600))
+	filled := func() {
+		require.NoError(t, fill(dir, leave))
+		free, err := freeBytes(dir)
+		require.NoError(t, err)
+		require.InDelta(t, leave, free, 1<<20)
+	}
+	filled()
+	require.NoError(t, os.Remove(log))
+	free, err := freeBytes(dir)
+	require.NoError(t, err)
+	require.Greater(t, free, int64(given), "there is room again")
+	filled()
+	filled()
 }

@@ -25,6 +25,8 @@ const (
 	// leadsNothingIn is what a broker short of disk may need, beyond the time that the fault lasts, to lead nothing: an election can give it
 	// leaderships at any moment, and it hands them over again. Times Options.Slack.
 	leadsNothingIn = time.Second
+	// refills is how often a disk is filled again that has room above the reserve, because the broker deleted what it had compacted.
+	refills = 3
 )
 
 // diskFull fills the victims' disks until so much is free. Below limits.disk_reserve a broker must lead nothing any more. As a
@@ -54,7 +56,7 @@ func (f *diskFull) Inject(_ context.Context, _ *cluster.Cluster, victims []int) 
 	return each(victims, func(id int) error { return fill(f.disks[id].dir, f.leave) })
 }
 
-// fill takes space of the file system of dir until so many bytes are free.
+// fill takes space of the file system of dir, more than it has taken already, until so many bytes are free.
 func fill(dir string, leave int64) error {
 	free, err := freeBytes(dir)
 	if err != nil {
@@ -64,7 +66,10 @@ func fill(dir string, leave int64) error {
 	if err != nil {
 		return fmt.Errorf("ballast: %w", err)
 	}
-	err = unix.Fallocate(int(file.Fd()), 0, 0, max(free-leave, 1))
+	taken, err := file.Stat()
+	if err == nil && free > leave {
+		err = unix.Fallocate(int(file.Fd()), 0, 0, taken.Size()+free-leave)
+	}
 	return errors.Join(err, file.Close())
 }
 
@@ -112,10 +117,18 @@ func (f *diskFull) saidFull(c *cluster.Cluster, id int) error {
 }
 
 func (f *diskFull) comesToLeadNothing(ctx context.Context, b cluster.Broker) error {
+	dir, again := f.disks[int(b.ID)].dir, 0
 	for end := time.Now().Add(f.within); ; {
 		err := f.leadsNothing(ctx, b)
 		if err == nil || time.Now().After(end) {
 			return err
+		}
+		if free, ferr := freeBytes(dir); ferr == nil && free >= diskReserve && again < refills {
+			again++
+			end = time.Now().Add(f.within)
+			if ferr := fill(dir, f.leave); ferr != nil {
+				return ferr
+			}
 		}
 		if serr := sleep(ctx, hitPoll); serr != nil {
 			return serr
