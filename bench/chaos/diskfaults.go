@@ -117,7 +117,7 @@ func (f *diskFull) saidFull(c *cluster.Cluster, id int) error {
 }
 
 func (f *diskFull) comesToLeadNothing(ctx context.Context, b cluster.Broker) error {
-	dir, again := f.disks[int(b.ID)].dir, 0
+	dir, again := f.disks[b.ID].dir, 0
 	for end := time.Now().Add(f.within); ; {
 		err := f.leadsNothing(ctx, b)
 		if err == nil || time.Now().After(end) {
