@@ -71,25 +71,36 @@ func TestExportAndImport(t *testing.T) {
 }
 
 // killedOften runs the command and kills it after a while, which grows until the command ends by itself. It returns how often it was
-// killed: at least once after more than a chunk was in the file, if one is given.
+// killed: at least once after more than a chunk was in the file, if one is given, whatever the while.
 func killedOften(t *testing.T, e *env, wrote string, args ...string) (kills int) {
 	grown := wrote == ""
+	hasChunk := func() bool {
+		info, err := os.Stat(wrote)
+		return err == nil && info.Size() > 1<<20
+	}
 	args = append([]string{"--context", e.Context()}, args...)
 	for patience := 200 * time.Millisecond; ; patience += 300 * time.Millisecond {
-		cmd := exec.CommandContext(deadline(t, time.Minute), filepath.Join(binaries, "trunkline"), args...)
-		timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-		out, err := cmd.CombinedOutput()
-		timer.Stop()
+		ctx, kill := context.WithTimeout(deadline(t, time.Minute), patience)
+		if !grown {
+			go func() {
+				for !hasChunk() && ctx.Err() == nil {
+					time.Sleep(5 * time.Millisecond)
+				}
+				kill()
+			}()
+		}
+		out, err := exec.CommandContext(ctx, filepath.Join(binaries, "trunkline"), args...).CombinedOutput()
+		kill()
 		if err == nil {
 			require.NotZero(t, kills)
 			require.True(t, grown, "it was never killed within the file")
 			return kills
 		}
-		require.Equal(t, -1, cmd.ProcessState.ExitCode(), "%v: %s", args, out)
+		var ended *exec.ExitError
+		require.ErrorAs(t, err, &ended)
+		require.Equal(t, -1, ended.ExitCode(), "%v: %s", args, out)
 		kills++
-		if info, err := os.Stat(wrote); err == nil && info.Size() > 1<<20 {
-			grown = true
-		}
+		grown = grown || hasChunk()
 	}
 }
 
