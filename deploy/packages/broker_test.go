@@ -146,6 +146,7 @@ func staysDown(t *testing.T, m *machine) {
 	unit := m.unit()
 	require.Equal(t, []string{"failed", "78", "0"}, []string{unit["ActiveState"], unit["ExecMainStatus"], unit["NRestarts"]})
 	require.Contains(t, m.tail(), "key brokr not found", "the log says which key")
+	require.NotContains(t, m.run("journalctl", "-b", "-o", "cat"), "Failed to kill control group", "no other machine is in it")
 	m.sh("cp /root/good.yaml /etc/trunkline/trunkline.yaml; systemctl start trunklined")
 }
 

@@ -133,7 +133,9 @@ func boot(t *testing.T, name, base, netns string, more ...string) *machine {
 	if netns != "" {
 		network = "--network-namespace-path=/run/netns/" + netns
 	}
-	nspawn := exec.Command("systemd-nspawn", append([]string{
+	groups := cgroups(t, name)
+	nspawn := exec.Command("sh", append([]string{
+		"-ec", `for group in $1; do echo $$ > $group/cgroup.procs; done; shift; exec systemd-nspawn "$@"`, "sh", strings.Join(groups, " "),
 		"--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe", network,
 		"--resolv-conf=off", "--timezone=off", "--machine=" + name, "-D", m.root,
 	}, more...)...)
@@ -174,6 +176,44 @@ func stop(t *testing.T, nspawn *exec.Cmd, console *bytes.Buffer) {
 	if t.Failed() {
 		t.Log("console:", console.String())
 	}
+}
+
+// cgroups makes a cgroup for a machine below that of this process, in each hierarchy in which a systemd keeps units. In one that
+// machines shared, their systemds would meet at system.slice/trunklined.service: one removes it when its broker has ended, while
+// the other starts a broker in it.
+func cgroups(t *testing.T, name string) []string {
+	t.Helper()
+	own, err := os.ReadFile("/proc/self/cgroup")
+	require.NoError(t, err)
+	var dirs []string
+	for line := range strings.Lines(string(own)) {
+		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if part[1] != "" && part[1] != "name=systemd" {
+			continue // cpu, memory, ...
+		}
+		fs, option := "cgroup2", "rw"
+		if part[1] != "" {
+			fs, option = "cgroup", part[1]
+		}
+		mounts, err := command(t, "findmnt", "--noheadings", "--first-only", "--output", "TARGET", "--types", fs, "--options", option)
+		if err != nil {
+			continue // known to the kernel, mounted nowhere
+		}
+		dir := filepath.Join(strings.TrimSpace(mounts), part[2], fmt.Sprintf("trunkline-%d-%s", os.Getpid(), name))
+		require.NoError(t, os.Mkdir(dir, 0o755))
+		t.Cleanup(func() { removeCgroup(dir) })
+		dirs = append(dirs, dir)
+	}
+	return dirs
+}
+
+// removeCgroup removes a cgroup without processes, and those in it. What does not let itself be removed stays: it costs nothing.
+func removeCgroup(dir string) {
+	inner, _ := filepath.Glob(filepath.Join(dir, "*/cgroup.procs"))
+	for _, procs := range inner {
+		removeCgroup(filepath.Dir(procs))
+	}
+	_ = os.Remove(dir)
 }
 
 // in returns the same machine for a part of the test.
