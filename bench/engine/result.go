@@ -87,10 +87,13 @@ func (r *run) judge(out *results.Run) {
 		}
 		r.judgeRate(out)
 	}
-	if out.Publish.Count == 0 {
+	switch {
+	case out.Checked.Acked == 0:
 		r.notes.fail("nothing was acknowledged")
-	} else if out.PublishRate == 0 && out.DrainRate == 0 {
-		r.notes.doubt("nothing was acknowledged within the %.0f s that count, only after them: measure for longer", out.Seconds)
+	case out.PublishRate == 0 && out.DrainRate == 0:
+		r.notes.doubt("nothing was acknowledged within the %.0f s that count: measure for longer", out.Seconds)
+	case out.Publish.Count == 0:
+		r.notes.doubt("nothing was sent within the %.0f s that count, as all that may be under way was: measure for longer", out.Seconds)
 	}
 	if lag := time.Duration(out.Loader.LagP99) * time.Microsecond; lag > lagMax {
 		r.notes.doubt("the loader was late: by %v at the 99th percentile, allowed are %v; the machine's processors were busy for %.0f %%"+

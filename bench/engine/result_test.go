@@ -16,7 +16,7 @@ import (
 func good() results.Run {
 	return results.Run{
 		Offered: 1000, PublishRate: 995, Publish: results.Latency{Count: 1000}, Loader: results.Loader{LagP99: 9999},
-		About: driver.About{NoDuplicates: true, Ordered: true}, Checked: results.Checked{Redelivered: 5},
+		About: driver.About{NoDuplicates: true, Ordered: true}, Checked: results.Checked{Acked: 1000, Redelivered: 5},
 	}
 }
 
@@ -28,7 +28,8 @@ func TestVerdict(t *testing.T) {
 		"good":             {func(*results.Run) {}, results.OK},
 		"late loader":      {func(r *results.Run) { r.Loader.LagP99 = 10_001 }, results.Inconclusive},
 		"rate not reached": {func(r *results.Run) { r.PublishRate = 989 }, results.Inconclusive},
-		"nothing":          {func(r *results.Run) { r.Publish.Count = 0 }, results.Failed},
+		"nothing":          {func(r *results.Run) { r.Publish.Count, r.Checked.Acked = 0, 0 }, results.Failed},
+		"all sent before":  {func(r *results.Run) { r.Publish.Count = 0 }, results.Inconclusive},
 		"nothing in time":  {func(r *results.Run) { r.Offered, r.PublishRate = 0, 0 }, results.Inconclusive},
 		"only a backlog":   {func(r *results.Run) { r.Offered, r.PublishRate, r.DrainRate = 0, 0, 1 }, results.OK},
 		"lost":             {func(r *results.Run) { r.Checked.Lost = 1 }, results.Failed},
