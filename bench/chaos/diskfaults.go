@@ -23,33 +23,47 @@ const (
 	probe     = ".chaos-probe"
 	probeWait = 200 * time.Millisecond
 	// leadsNothingIn is what a broker short of disk may need, beyond the time that the fault lasts, to lead nothing: an election can give it
-	// leaderships at any moment, and it hands them over again. Times Options.Slack.
+	// leaderships at any moment, and it hands them over again. stopsIn is what one at its floor may need to stop: it looks once a second, and
+	// hands over for two. Both times Options.Slack.
 	leadsNothingIn = time.Second
-	// refills is how often a disk is filled again that has room above the reserve, because the broker deleted what it had compacted.
+	stopsIn        = 5 * time.Second
+	// diskFloor is what brokers stop below, bytes: a quarter of the reserve.
+	diskFloor = diskReserve / 4
+	// roomSeenIn bounds how long a broker may need to see that its disk has room again, a start included.
+	roomSeenIn = 20 * time.Second
+	// refills is how often a disk is filled again that has room above what it was to be short of, because the broker deleted what it had
+	// compacted.
 	refills = 3
 )
 
 // diskFull fills the victims' disks until so much is free. Below limits.disk_reserve a broker must lead nothing any more. As a
-// follower it goes on writing; it may stop when it comes to the floor, and must say so.
+// follower it goes on writing; it may stop when it comes to the floor, and must say so. Filled to below the floor it must stop.
 type diskFull struct {
 	harmless
 	*rack
 	name    string
 	leave   int64 // bytes
+	short   int64 // bytes, above leave: what the victim is to be short of
 	within  time.Duration
-	short   int64 // times that a broker led nothing, short of disk
+	proven  int64 // times that a broker led nothing, short of disk, or had stopped
 	stopped int64 // times that it had stopped
 }
 
 func newDiskFull(o *Options, r *rack, name string, leave int64) *diskFull {
-	return &diskFull{rack: r, name: name, leave: leave, within: time.Duration(float64(leadsNothingIn) * o.Slack)}
+	f := &diskFull{rack: r, name: name, leave: leave, short: diskReserve}
+	within := leadsNothingIn
+	if leave < diskFloor {
+		f.short, within = diskFloor, stopsIn
+	}
+	f.within = time.Duration(float64(within) * o.Slack)
+	return f
 }
 
 func (f *diskFull) Name() string                                       { return f.name }
 func (f *diskFull) Available() error                                   { return f.available(f.Name()) }
 func (f *diskFull) Setup(ctx context.Context, dir string, n int) error { return f.setup(ctx, dir, n) }
 func (f *diskFull) Counts() map[string]int64 {
-	return map[string]int64{"short_of_disk": f.short, "disk_full_stops": f.stopped}
+	return map[string]int64{"short_of_disk": f.proven, "disk_full_stops": f.stopped}
 }
 
 func (f *diskFull) Inject(_ context.Context, _ *cluster.Cluster, victims []int) error {
@@ -84,19 +98,10 @@ func freeBytes(dir string) (int64, error) {
 // Prove shows that each victim leads nothing, or has stopped for the right reason.
 func (f *diskFull) Prove(ctx context.Context, c *cluster.Cluster, victims []int) error {
 	for _, id := range victims {
-		b, err := c.Broker(id)
-		if err != nil {
+		if err := f.yields(ctx, c, id); err != nil {
 			return err
 		}
-		if b.PID == 0 {
-			err = f.saidFull(c, id)
-		} else {
-			err = f.comesToLeadNothing(ctx, b)
-		}
-		if err != nil {
-			return err
-		}
-		f.short++
+		f.proven++
 	}
 	return nil
 }
@@ -116,14 +121,25 @@ func (f *diskFull) saidFull(c *cluster.Cluster, id int) error {
 	return nil
 }
 
-func (f *diskFull) comesToLeadNothing(ctx context.Context, b cluster.Broker) error {
-	dir, again := f.disks[b.ID].dir, 0
+// yields waits until a broker leads nothing, or has stopped.
+func (f *diskFull) yields(ctx context.Context, c *cluster.Cluster, id int) error {
+	dir, again := f.disks[id].dir, 0
 	for end := time.Now().Add(f.within); ; {
-		err := f.leadsNothing(ctx, b)
+		b, err := c.Broker(id)
+		if err == nil && b.PID == 0 {
+			return f.saidFull(c, id)
+		}
+		switch {
+		case err != nil:
+		case f.short == diskFloor:
+			err = fmt.Errorf("broker %d has not stopped within %v of its disk being full", id, f.within)
+		default:
+			err = f.leadsNothing(ctx, b)
+		}
 		if err == nil || time.Now().After(end) {
 			return err
 		}
-		if free, ferr := freeBytes(dir); ferr == nil && free >= diskReserve && again < refills {
+		if free, ferr := freeBytes(dir); ferr == nil && free >= f.short && again < refills {
 			again++
 			end = time.Now().Add(f.within)
 			if ferr := fill(dir, f.leave); ferr != nil {
@@ -150,13 +166,40 @@ func (f *diskFull) leadsNothing(ctx context.Context, b cluster.Broker) error {
 	return nil
 }
 
-func (f *diskFull) Recover(_ context.Context, c *cluster.Cluster, victims []int) error {
+// Recover gives the space back and waits until each victim has seen that: one that has not may still stop.
+func (f *diskFull) Recover(ctx context.Context, c *cluster.Cluster, victims []int) error {
 	for _, id := range victims {
-		if err := errors.Join(os.Remove(filepath.Join(f.disks[id].dir, ballast)), startIfGone(c, id)); err != nil {
+		if err := os.Remove(filepath.Join(f.disks[id].dir, ballast)); err != nil {
+			return err
+		}
+		if err := f.seesRoom(ctx, c, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// seesRoom waits until a broker says that its disk has room; it starts one that has ended.
+func (f *diskFull) seesRoom(ctx context.Context, c *cluster.Cluster, id int) error {
+	for end := time.Now().Add(roomSeenIn); ; {
+		if err := startIfGone(c, id); err != nil {
+			return err
+		}
+		b, err := c.Broker(id)
+		if err != nil {
+			return err
+		}
+		values, err := observe.Scrape(ctx, b.Admin, "trunkline_disk_free_bytes")
+		if err == nil && values["trunkline_disk_free_bytes"] >= diskReserve {
+			return nil
+		}
+		if time.Now().After(end) {
+			return errors.Join(fmt.Errorf("broker %d does not see that its disk has room again: %v", id, values), err)
+		}
+		if err := sleep(ctx, hitPoll); err != nil {
+			return err
+		}
+	}
 }
 
 // startIfGone starts a broker that has ended.
