@@ -30,11 +30,11 @@ const (
 	electionTime = 150 * time.Millisecond
 	maxDoublings = 2
 	// newShardGrace lets the other replicas of a shard that never had a leader start too. newShardTurn is longer than
-	// Raft's heartbeat interval: a replica that starts late hears of a leader by then.
+	// Raft's heartbeat interval: a replica that starts late hears of a leader by then, even if nobody tells it sooner.
 	newShardGrace = 100 * time.Millisecond
 	newShardTurn  = 1100 * time.Millisecond
-	// lostGrace is what a leader that lost its term without being deposed leaves to whoever took it, beside the way. Others wait for
-	// newShardTurn: a replica that was just started, or cut off, hears of a leader by then.
+	// lostGrace is what a leader that lost its term without being deposed leaves to whoever took it, beside the way. Others wait twice
+	// as long. Who was just started, or cut off, is told by a leader that it asks, at the latest when it claims (Shards.Petition).
 	lostGrace = 300 * time.Millisecond
 	// scanNew and scanOld are how often shards are looked for: without a leader, and led by a broker that has been
 	// in trouble for longer than scanFast.
@@ -163,10 +163,11 @@ func (p *planner) scanLeaderless(now time.Time) {
 
 // grace is how long a shard that had a leader once may have none before this broker claims it.
 func (p *planner) grace(s Shard) time.Duration {
+	grace := lostGrace + p.way(&claim{shard: s})
 	if s.Last != p.self {
-		return newShardTurn
+		grace *= 2
 	}
-	return lostGrace + p.way(&claim{shard: s})
+	return grace
 }
 
 func (p *planner) scanTroubled(now time.Time) {

@@ -213,12 +213,12 @@ func TestALostShardIsClaimedInTurns(t *testing.T) {
 		p.run(2 * time.Second)
 		return p.shards.prayed[0]
 	}
-	require.Equal(t, newShardTurn, first(1, 0))
-	require.Equal(t, newShardTurn+turn, first(2, 0))
-	require.Equal(t, newShardTurn+2*turn, first(3, 0))
-	require.Equal(t, newShardTurn+turn, first(1, 3), "after the last leader")
-	require.Equal(t, newShardTurn+2*turn, first(2, 3))
-	require.Equal(t, newShardTurn, first(1, 3, 3), "which cannot lead")
+	require.Equal(t, 2*lostGrace, first(1, 0))
+	require.Equal(t, 2*lostGrace+turn, first(2, 0))
+	require.Equal(t, 2*lostGrace+2*turn, first(3, 0))
+	require.Equal(t, 2*lostGrace+turn, first(1, 3), "after the last leader")
+	require.Equal(t, 2*lostGrace+2*turn, first(2, 3))
+	require.Equal(t, 2*lostGrace, first(1, 3, 3), "which cannot lead")
 }
 
 // TestTheCandidateThatCannotWinGivesWay: broker 2 comes first, but only the log of broker 3 is long enough, and an election takes

@@ -70,7 +70,8 @@
 // term first.
 //
 // A replica that refuses a vote which only it can win is made to stand by ballots, with the same message, once the candidate
-// agrees that there is no leader; Petition asks all others that (petitions).
+// agrees that there is no leader; Petition asks all others that (petitions). A replica that starts asks who leads, and the leader answers
+// with a heartbeat before Raft would send one (Node.greet).
 //
 // Transfer is made of the same message, see there.
 //

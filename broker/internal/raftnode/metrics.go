@@ -15,6 +15,7 @@ type metrics struct {
 	campaigns  prometheus.Counter
 	petitions  prometheus.Counter
 	granted    prometheus.Counter
+	greeted    prometheus.Counter
 	elected    prometheus.Counter
 	leaderless prometheus.Counter
 	stalled    prometheus.Collector
@@ -38,6 +39,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		campaigns:  counter("trunkline_raft_campaigns_total", "Elections asked for because a leader was gone."),
 		petitions:  counter("trunkline_raft_petitions_total", "Elections that others were asked for first, as there might be a leader."),
 		granted:    counter("trunkline_raft_petitions_granted_total", "Those that a replica here stood for, as enough others knew none."),
+		greeted:    counter("trunkline_raft_greetings_answered_total", "Replicas that asked for a leader and were told by one here."),
 		elected:    counter("trunkline_raft_leader_changes_total", "Times that a replica here learned of a leader."),
 		leaderless: counter("trunkline_raft_leader_losses_total", "Times that a replica here lost its leader."),
 	}
@@ -68,7 +70,8 @@ func (m *metrics) unwatch() {
 
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.saveTime, m.saveBytes, m.snapshots, m.campaigns, m.petitions, m.granted, m.elected, m.leaderless, m.stalled,
+		m.saveTime, m.saveBytes, m.snapshots, m.campaigns, m.petitions, m.granted, m.greeted, m.elected,
+		m.leaderless, m.stalled,
 	}
 }
 

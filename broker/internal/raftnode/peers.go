@@ -48,6 +48,17 @@ func (p *peers) broker(replica uint64) protocol.BrokerID {
 	return 0
 }
 
+// all returns the broker of each replica.
+func (p *peers) all() map[uint64]protocol.BrokerID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	brokers := make(map[uint64]protocol.BrokerID, len(p.of))
+	for r, peer := range p.of {
+		brokers[r] = peer.broker
+	}
+	return brokers
+}
+
 // replicaOn returns the newest replica on a broker: replica IDs grow.
 func (p *peers) replicaOn(broker protocol.BrokerID) (replica uint64, ok bool) {
 	p.mu.Lock()

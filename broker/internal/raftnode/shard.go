@@ -86,8 +86,17 @@ func (n *Node) shardConfig(r Start) config.Config {
 	}
 }
 
-// start registers the shard before it runs, so that no event is missed.
-func (n *Node) start(cfg config.Config, r Start, run func(map[uint64]string, bool, config.Config) error) (err error) {
+// start launches a shard and looks for its leader.
+func (n *Node) start(cfg config.Config, r Start, run func(map[uint64]string, bool, config.Config) error) error {
+	if err := n.launch(cfg, r, run); err != nil {
+		return err
+	}
+	n.greet(r.Shard)
+	return nil
+}
+
+// launch registers the shard before it runs, so that no event is missed.
+func (n *Node) launch(cfg config.Config, r Start, run func(map[uint64]string, bool, config.Config) error) (err error) {
 	if !n.gate.enter() {
 		return ErrStopped
 	}

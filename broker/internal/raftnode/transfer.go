@@ -238,6 +238,7 @@ func (f tapFactory) Create(cfg config.NodeHostConfig, h raftio.MessageHandler,
 		}
 		due := f.node.petitions.received(&batch)
 		h(batch)
+		f.node.answer(&batch)
 		for _, g := range due {
 			if own := f.node.ownBatch(f.node.standing(g.shard, g.term)); len(own.Requests) > 0 {
 				h(own)
