@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"runtime"
 
 	"github.com/trunkline/trunkline/bench/cgroup"
 )
@@ -23,6 +25,37 @@ func (b *backseat) open() error {
 	}
 	b.group = g
 	return g.Limit("cpu.idle", 1)
+}
+
+// spin is a process that only computes, for spinLimit seconds of a processor at most.
+const (
+	spin      = "ulimit -t %d; while :; do :; done"
+	spinLimit = 60
+)
+
+// occupy lets processes in the group compute until leave is called, one for each processor: what else runs then is as fast as it is beside
+// attackers whom nobody listens to.
+func (b *backseat) occupy() (leave func(), err error) {
+	var all []*exec.Cmd
+	leave = func() {
+		for _, c := range all {
+			_ = c.Process.Kill() // it may have ended
+			_ = c.Wait()         // by that
+		}
+	}
+	for range runtime.NumCPU() {
+		c := exec.Command("sh", "-c", fmt.Sprintf(spin, spinLimit)) //nolint:noctx // ended by leave, and by itself
+		if err := c.Start(); err != nil {
+			leave()
+			return nil, fmt.Errorf("occupy the processors: %w", err)
+		}
+		all = append(all, c)
+		if err := b.group.Add(c.Process.Pid); err != nil {
+			leave()
+			return nil, err
+		}
+	}
+	return leave, nil
 }
 
 // close removes the group, if there is one. Processes that are left in it go on as all others.

@@ -26,8 +26,9 @@ const (
 )
 
 // handshakes besieges the brokers with handshakes, half-open streams and malformed frames, by a process that yields the processors to
-// everybody else: what is measured is what brokers let strangers do to their clients, not the want of a machine for the attacker. Before
-// that a crowd connects to one broker and says nothing, to see what a stranger costs.
+// everybody else: what is measured is what brokers let strangers do to their clients, not the want of a machine for the attacker. It is
+// compared with the same traffic beside processes that yield likewise and only compute: a machine without a free processor is slower,
+// whoever has it. Before that a crowd connects to one broker and says nothing, to see what a stranger costs.
 //
 // Counts, each behind "handshakes_": what hostile.Siege tells, offered_per_second and done_per_second (handshakes of the storm),
 // stranger_bytes (memory of a connection before its hello), and those of measured.
@@ -46,12 +47,15 @@ func newHandshakes(seed uint64) *handshakes {
 	return &handshakes{measured: newMeasured("handshakes", siegePartitions), seed: seed}
 }
 
-// Inject measures the traffic alone, then the crowd's memory, and begins the siege.
+// Inject measures the traffic beside a full machine, then the crowd's memory, and begins the siege.
 func (h *handshakes) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) error {
 	if _, err := h.open(ctx, cl, siegePartitions, h.told); err != nil {
 		return err
 	}
-	if err := h.learnCalm(ctx, baseline); err != nil {
+	if err := h.seat.open(); err != nil {
+		return err
+	}
+	if err := h.quiet(ctx); err != nil {
 		return err
 	}
 	if err := h.strangers(ctx); err != nil {
@@ -66,15 +70,22 @@ func (h *handshakes) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) e
 		}
 		t.Siege.Spared = append(t.Siege.Spared, d.ID)
 	}
-	if err := h.seat.open(); err != nil {
-		return err
-	}
 	h.since = time.Now()
 	var err error
 	if h.siege, err = h.crew.Start(t); err != nil {
 		return err
 	}
 	return h.seat.group.Add(h.siege.PID())
+}
+
+// quiet measures the traffic without an attack.
+func (h *handshakes) quiet(ctx context.Context) error {
+	leave, err := h.seat.occupy()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return h.learnCalm(ctx, baseline)
 }
 
 // Available tries the means to make the besieger yield.

@@ -176,7 +176,11 @@ func (m *measured) learnCalm(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// compare judges tails of a time with the harm: they may be so many times as long as without.
+// grain is what a p99 may be longer with the harm whatever the ratio allows: two turns of another process on the processors that all of
+// this shares. Quiet times of one run differ by that much (docs/adr/0010-fault-harness.md).
+const grain = 5 * time.Millisecond
+
+// compare judges tails of a time with the harm: they may be so many times as long as without, or longer by grain.
 func (m *measured) compare(acks, deliveries tail, times float64) {
 	m.most("calm_p99_us", m.calm.P99.Microseconds())
 	m.most("calm_ack_p99_us", m.calmAck.P99.Microseconds())
@@ -187,9 +191,9 @@ func (m *measured) compare(acks, deliveries tail, times float64) {
 		what        string
 		calm, since time.Duration
 	}{{"delivery", m.calm.P99, deliveries.P99}, {"acknowledgement", m.calmAck.P99, acks.P99}} {
-		if float64(c.since) > times*float64(c.calm) {
-			m.violation("%s p99 %v, it was %v without harm: %.2f times, allowed are %.1f", c.what, c.since.Round(10*time.Microsecond),
-				c.calm.Round(10*time.Microsecond), float64(c.since)/float64(c.calm), times)
+		if float64(c.since) > times*float64(c.calm) && c.since > c.calm+grain {
+			m.violation("%s p99 %v, it was %v without harm: %.2f times, allowed are %.1f, or %v more", c.what, c.since.Round(10*time.Microsecond),
+				c.calm.Round(10*time.Microsecond), float64(c.since)/float64(c.calm), times, grain)
 		}
 	}
 }
