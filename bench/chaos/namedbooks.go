@@ -130,10 +130,14 @@ func (b *namedBooks) opened(r worker.Report) {
 	close(b.clients[r.Client])
 }
 
-// owing returns an error while the process that has the name has not sent again what those before it sent in vain.
+// owing returns an error while the process that has the name has not sent again what those before it sent in vain, or a successor is just
+// taking over: the one before it may have been killed.
 func (b *namedBooks) owing() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.begun > 0 {
+		return fmt.Errorf("a successor of client %d has not taken over yet", b.current)
+	}
 	for p, l := range b.lanes {
 		if l.again < l.sent {
 			return fmt.Errorf("client %d has sent the messages of partition %d below %d, of %d", b.current, p, l.again, l.sent)

@@ -56,6 +56,12 @@ func TestASuccessorOwesWhatWasSentInVain(t *testing.T) {
 	require.ErrorContains(t, b.owing(), "below 1, of 2")
 	b.take(told(2, worker.Sent, 1))
 	require.NoError(t, b.owing())
+
+	_, err := b.start(func() (int, error) { return 3, nil })
+	require.NoError(t, err)
+	require.ErrorContains(t, b.owing(), "a successor of client 2 has not taken over yet", "client 2 may be dead, and message 1 not in the log")
+	b.take(opened(3, 3, 1))
+	require.ErrorContains(t, b.owing(), "below 1, of 2")
 	require.Empty(t, broken)
 }
 
