@@ -176,8 +176,8 @@ func (m *measured) learnCalm(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// grain is what a p99 may be longer with the harm whatever the ratio allows: two turns of another process on the processors that all of
-// this shares. Quiet times of one run differ by that much (docs/adr/0010-fault-harness.md).
+// grain is what a p99 may be longer with the harm whatever the ratio allows: about twice what quiet runs differ by on a fast machine
+// (docs/adr/0010-fault-harness.md).
 const grain = 5 * time.Millisecond
 
 // compare judges tails of a time with the harm: they may be so many times as long as without, or longer by grain.

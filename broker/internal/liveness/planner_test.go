@@ -451,7 +451,7 @@ func TestANewShardIsClaimedByItsPreferredReplica(t *testing.T) {
 	require.Empty(t, p.shards.asked[8], "not its turn yet")
 	p.run(newShardTurn)
 	require.NotEmpty(t, p.shards.asked[8])
-	require.Empty(t, p.shards.asked[9], "it had a leader before: that is for Raft's own timers")
+	require.Empty(t, p.shards.asked[9], "it had a leader before: the others are asked first")
 	require.Empty(t, p.shards.asked[10], "its term is not yet known")
 }
 

@@ -14,8 +14,8 @@ const petitionWindow = time.Second
 
 // petitions are the elections that local replicas want to begin and ask others for first. An election that nobody needs costs a leader
 // its term, and everybody the time until there is the next one, so whoever cannot know that there is no leader sends a pre-vote of
-// Raft: a replica that knows a leader does not answer it, and one whose log is longer refuses it. Raft's own pre-votes come with its own
-// timers only.
+// Raft: a leader answers it with a heartbeat (Node.answer), others that know one not at all, and one whose log is longer refuses it.
+// Raft's own pre-votes come with its own timers only.
 //
 //	idle ──Petition, refused──▶ open ──enough grants──▶ the replica stands (Node.standing)
 //	                             └────petitionWindow, a newer petition, the replica's stop──▶ idle
