@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -88,6 +89,7 @@ type LimitsConfig struct {
 	MaxRecord        Bytes `yaml:"max_record" doc:"largest record"`
 	MaxBatch         Bytes `yaml:"max_batch" doc:"largest record batch"`
 	MaxConnections   int   `yaml:"max_connections" doc:"client connections of this broker"`
+	HandshakeRate    int   `yaml:"handshake_rate" doc:"handshakes a second of clients that are new; 0: 50 a processor"`
 	MaxStreams       int   `yaml:"max_streams" doc:"concurrent streams of one connection"`
 	ConnInFlight     Bytes `yaml:"connection_in_flight" doc:"unacknowledged publish bytes of one connection"`
 	PartitionPending Bytes `yaml:"partition_pending" doc:"publish bytes waiting in one partition"`
@@ -238,6 +240,7 @@ func (c Config) Validate() error {
 	check(l.MaxRecord > 0 && l.MaxRecord <= l.MaxBatch, "limits.max_record", "%v must be above 0 and at most limits.max_batch (%v)", l.MaxRecord, l.MaxBatch)
 	check(l.MaxBatch <= protocol.MaxBatchBytesLimit, "limits.max_batch", "%v is above the protocol's %v", l.MaxBatch, Bytes(protocol.MaxBatchBytesLimit))
 	check(l.MaxConnections > 0, "limits.max_connections", "must be above 0")
+	check(l.HandshakeRate >= 0, "limits.handshake_rate", "must not be negative; 0 is %d for each processor", handshakesPerProcessor)
 	check(l.MaxStreams > 1, "limits.max_streams", "must be above 1: the control stream counts")
 	check(l.ConnInFlight >= l.MaxBatch, "limits.connection_in_flight", "%v must be at least limits.max_batch (%v)", l.ConnInFlight, l.MaxBatch)
 	check(l.PartitionPending >= l.MaxBatch, "limits.partition_pending", "%v must be at least limits.max_batch (%v)", l.PartitionPending, l.MaxBatch)
@@ -347,6 +350,17 @@ func (c Config) newLogger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// handshakesPerProcessor is a twentieth of what a processor can do.
+const handshakesPerProcessor = 50
+
+// processors is how many this process may use, as it was before RaiseProcs.
+var processors = runtime.GOMAXPROCS(0)
+
+// handshakes is how many a second strangers may begin.
+func (l LimitsConfig) handshakes() int {
+	return cmp.Or(l.HandshakeRate, handshakesPerProcessor*processors)
 }
 
 // RaiseProcs sets GOMAXPROCS to at least 8 unless the user chose a value: blocking fsyncs hold Ps, and on

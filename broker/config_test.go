@@ -89,6 +89,7 @@ func TestMistakesNameTheKeyAndTheReason(t *testing.T) {
 		"certificate without key": {file: "tls: {ca: a, cert: b}", want: []string{"tls", "belong together"}},
 		"own and development":     {file: "tls: {ca: a, cert: b, key: c, dev_dir: d}", want: []string{"tls.dev_dir", "contradicts"}},
 		"silent after election":   {file: "raft: {silent_after: 3s}", want: []string{"raft.silent_after", "election"}},
+		"negative handshakes":     {file: "limits: {handshake_rate: -1}", want: []string{"limits.handshake_rate", "negative"}},
 		"bad duration":            {file: "raft: {tick: fast}", want: []string{"fast"}},
 		"join without a host":     {file: "join: [\":7401\"]", want: []string{"join[0]", "cannot be dialled"}},
 		"join at port 0":          {file: "join: [\"a:0\"]", want: []string{"join[0]", "port 0"}},

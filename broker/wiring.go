@@ -270,7 +270,8 @@ func (b *Broker) openListener(context.Context) error {
 	reset, token := transport.Key(secret[:32]), transport.Key(secret[32:])
 	b.listener, err = transport.Listen(transport.Config{
 		Listen: b.cfg.Listen, TLS: b.certs.quic, ResetKey: &reset, TokenKey: &token,
-		MaxConnections: b.cfg.Limits.MaxConnections, MaxStreams: b.cfg.Limits.MaxStreams, Log: b.log, Registerer: b.reg,
+		MaxConnections: b.cfg.Limits.MaxConnections, HandshakesPerSecond: b.cfg.Limits.handshakes(), MaxStreams: b.cfg.Limits.MaxStreams,
+		Log: b.log, Registerer: b.reg,
 	})
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

@@ -67,7 +67,7 @@ func Connect(ctx context.Context, addrs []string, opts ...Option) (*Client, erro
 	c := &Client{hooks: newHookList(cfg.hooks), log: cfg.log, open: make(map[closer]struct{})}
 	c.cluster, err = cluster.Open(ctx, cluster.Config{
 		Seeds: addrs, Warm: cfg.warm, Hooks: c.hooks.cluster(), Log: cfg.log,
-		Conn: conn.Config{TLS: tlsConfig, Name: cfg.name, Version: version, Token: cfg.token},
+		Conn: conn.Config{TLS: tlsConfig, Name: cfg.name, Version: version, Token: cfg.token, Known: new(conn.Known)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("trunkline: connect: %w", err)

@@ -72,7 +72,7 @@ func (s *storm) lane(ctx context.Context, at int) error {
 		s.offered.Add(1)
 		if at/len(s.addrs)%8 == 7 {
 			s.half.Add(1)
-			_, _ = shake(ctx, lost.tr, to, stormLost) // it cannot succeed
+			_, _ = shake(ctx, lost.tr, to, stormLost, nil) // it cannot succeed
 			continue
 		}
 		s.one(ctx, hearing.tr, to, at/len(s.addrs)%8)
@@ -81,7 +81,7 @@ func (s *storm) lane(ctx context.Context, at int) error {
 }
 
 func (s *storm) one(ctx context.Context, tr *quic.Transport, to net.Addr, kind int) {
-	conn, err := shake(ctx, tr, to, stormDial)
+	conn, err := shake(ctx, tr, to, stormDial, nil)
 	var refused *quic.TransportError
 	switch {
 	case errors.As(err, &refused) && refused.Remote:
@@ -135,55 +135,10 @@ func (u unheard) ReadFrom(p []byte) (int, net.Addr, error) {
 	}
 }
 
-func shake(ctx context.Context, tr *quic.Transport, to net.Addr, limit time.Duration) (*quic.Conn, error) {
+// shake makes a handshake. Without tokens it is that of a stranger.
+func shake(ctx context.Context, tr *quic.Transport, to net.Addr, limit time.Duration, tokens quic.TokenStore) (*quic.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	conf := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{alpn}, MinVersion: tls.VersionTLS13}
-	return tr.Dial(ctx, to, conf, &quic.Config{HandshakeIdleTimeout: limit, MaxIdleTimeout: 5 * time.Second})
-}
-
-// Crowd is a number of connections that have made their handshake and say nothing more. A broker does not know who they are, and ends
-// them after a while.
-type Crowd struct {
-	sockets []*socket
-	Conns   int // that were made
-}
-
-// crowdSocket is how many connections of a Crowd share a socket.
-const crowdSocket = 50
-
-// OpenCrowd connects n times to the broker at addr, as fast as it goes.
-func OpenCrowd(ctx context.Context, addr string, n int) (*Crowd, error) {
-	to, err := net.ResolveUDPAddr("udp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("crowd: %w", err)
-	}
-	c := &Crowd{}
-	var made atomic.Int64
-	var wg sync.WaitGroup
-	for at := 0; at < n; at += crowdSocket {
-		s, err := listen()
-		if err != nil {
-			c.Close()
-			return nil, err
-		}
-		c.sockets = append(c.sockets, s)
-		wg.Go(func() {
-			for range min(crowdSocket, n-at) {
-				if _, err := shake(ctx, s.tr, to, stormDial); err == nil {
-					made.Add(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	c.Conns = int(made.Load())
-	return c, nil
-}
-
-// Close ends all connections without a word.
-func (c *Crowd) Close() {
-	for _, s := range c.sockets {
-		s.close()
-	}
+	return tr.Dial(ctx, to, conf, &quic.Config{HandshakeIdleTimeout: limit, MaxIdleTimeout: 5 * time.Second, TokenStore: tokens})
 }

@@ -28,7 +28,7 @@ type Config struct {
 	MaxConnections      int // default 10 000
 	MaxPerIP            int // default MaxConnections: many clients come through one address
 	MaxStreams          int // of one connection, default 4096
-	HandshakesPerSecond int // before addresses must be proven, default 500
+	HandshakesPerSecond int // of clients without a token of this broker, default 500; ten times as many of those with one
 
 	StreamWindow  int // most bytes unread on one stream, default 1 MiB
 	ConnWindow    int // most bytes unread on one connection, default 64 MiB

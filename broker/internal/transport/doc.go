@@ -19,6 +19,7 @@
 // Bounds: MaxConnections and MaxPerIP connections (handshakes included; more are refused with the
 // transport error CONNECTION_REFUSED), MaxStreams streams of a connection (the peer's open waits),
 // ConnWindow bytes unread on a connection (the peer's writes wait), GrowBudget bytes by which all
-// windows together may have grown. More than HandshakesPerSecond handshakes, or half of the
-// connections in use, make new peers prove their address with a Retry first.
+// windows together may have grown, HandshakesPerSecond handshakes of strangers and ten times as many of clients that show
+// a token of this broker (more are refused with CONNECTION_REFUSED). With half of the connections in use strangers prove their
+// address with a Retry first.
 package transport

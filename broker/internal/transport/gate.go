@@ -15,12 +15,21 @@ import (
 var (
 	errFull   = errors.New("too many connections")
 	errFullIP = errors.New("too many connections from this address")
+	errFast   = errors.New("too many handshakes")
 )
 
+// knownFactor is how many handshakes of known clients may begin for each of a stranger.
+const knownFactor = 10
+
 // gate counts connections, handshakes included, and decides who may begin one.
+//
+// A handshake costs about a millisecond of a processor, whoever asks for it, and those who publish wait meanwhile. So handshakes are
+// rationed, and what is above the ration is refused, not put off: quic-go begins handshakes one after the other, and a stranger who
+// waits would hold up everybody behind him. A known client shows a token of this broker: it was connected within a day, from the same
+// address, or has just answered a Retry. Its ration is its own, so that a storm of strangers does not keep it out after a restart.
 type gate struct {
-	max, maxPerIP int
-	handshakes    *rate.Limiter
+	max, maxPerIP    int
+	strangers, known *rate.Limiter
 
 	refused *prometheus.CounterVec
 	retries prometheus.Counter
@@ -34,8 +43,9 @@ type gate struct {
 func newGate(cfg Config) *gate {
 	g := &gate{
 		max: cfg.MaxConnections, maxPerIP: cfg.MaxPerIP,
-		handshakes: rate.NewLimiter(rate.Limit(cfg.HandshakesPerSecond), cfg.HandshakesPerSecond),
-		perIP:      make(map[netip.Addr]int),
+		strangers: rationOf(cfg.HandshakesPerSecond),
+		known:     rationOf(cfg.HandshakesPerSecond * knownFactor),
+		perIP:     make(map[netip.Addr]int),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "trunkline_transport_refused_connections_total",
 			Help: "Connections refused before their handshake, by reason.",
@@ -55,13 +65,17 @@ func newGate(cfg Config) *gate {
 	return g
 }
 
-// mustProve asks for a Retry when handshakes come fast or the table fills: a sender of forged
-// addresses then costs neither memory nor somebody else's share.
+// rationOf allows n a second, and after a quiet second n at once.
+func rationOf(n int) *rate.Limiter { return rate.NewLimiter(rate.Limit(n), n) }
+
+// mustProve asks a stranger for a Retry when the table fills: a sender of forged addresses then costs neither memory nor somebody
+// else's share. The Retry is taken out of the strangers' ration, because who answers it is no stranger; without a ration left it is
+// not asked for, and admit refuses.
 func (g *gate) mustProve(net.Addr) bool {
 	g.mu.Lock()
 	crowded := g.total >= g.max/2
 	g.mu.Unlock()
-	if !crowded && g.handshakes.Allow() {
+	if !crowded || !g.strangers.Allow() {
 		return false
 	}
 	g.retries.Inc()
@@ -70,6 +84,14 @@ func (g *gate) mustProve(net.Addr) bool {
 
 // admit counts a new connection until ctx, which quic-go ends with the connection, is done.
 func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	ration := g.strangers
+	if info.AddrVerified {
+		ration = g.known
+	}
+	if !ration.Allow() {
+		g.refused.WithLabelValues("fast").Inc()
+		return nil, errFast
+	}
 	ip := addrOf(info.RemoteAddr)
 	if err := g.enter(ip); err != nil {
 		return nil, err

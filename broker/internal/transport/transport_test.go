@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/quic-go/quic-go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -71,10 +72,10 @@ func TestStreams(t *testing.T) {
 
 func TestConnectionLimits(t *testing.T) {
 	server, client := transporttest.Certificates(t)
-	l := transporttest.Listen(t, transport.Config{TLS: server, MaxConnections: 8, MaxPerIP: 2, HandshakesPerSecond: 1})
+	l := transporttest.Listen(t, transport.Config{TLS: server, MaxConnections: 3, MaxPerIP: 2})
 	echo(t, l)
 	a, b := transporttest.Dial(t, l.Addr(), client), transporttest.Dial(t, l.Addr(), client)
-	speak(t, a) // also after a Retry, which the second handshake of this second needs
+	speak(t, a) // also after a Retry, which handshakes need when half of the connections are in use
 	speak(t, b)
 	_, err := transporttest.TryDial(l.Addr(), client)
 	require.True(t, transporttest.Refused(err), "%v", err)
@@ -86,6 +87,31 @@ func TestConnectionLimits(t *testing.T) {
 		}
 		return err == nil
 	}, 5*time.Second, 10*time.Millisecond, "a place is free again")
+}
+
+// TestStrangersAreRationed: those who were connected before do not wait for them.
+func TestStrangersAreRationed(t *testing.T) {
+	server, client := transporttest.Certificates(t)
+	l := transporttest.Listen(t, transport.Config{TLS: server, HandshakesPerSecond: 1})
+	echo(t, l)
+	tokens := quic.NewLRUTokenStore(1, 4)
+	first, err := transporttest.TryDialKnown(l.Addr(), client, tokens)
+	require.NoError(t, err)
+	speak(t, first) // a token comes with the end of the handshake, before an answer
+	first.Hangup()
+	_, err = transporttest.TryDial(l.Addr(), client)
+	require.True(t, transporttest.Refused(err), "the second stranger of this second: %v", err)
+	again, err := transporttest.TryDialKnown(l.Addr(), client, tokens)
+	require.NoError(t, err, "no stranger")
+	speak(t, again)
+	again.Hangup()
+	require.Eventually(t, func() bool {
+		c, err := transporttest.TryDial(l.Addr(), client)
+		if err == nil {
+			c.Hangup()
+		}
+		return err == nil
+	}, 5*time.Second, 100*time.Millisecond, "another second, another stranger")
 }
 
 func TestApplicationProtocol(t *testing.T) {

@@ -54,6 +54,7 @@ type Config struct {
 	Name    string
 	Version string
 	Token   []byte
+	Known   *Known // nil: a stranger at every dial
 }
 
 // Permanent reports whether a failed dial would fail again: certificates, versions, credentials.
@@ -122,7 +123,11 @@ func (c *Conn) dial(ctx context.Context, cfg *Config) error {
 		}
 	}
 	c.tr = &quic.Transport{Conn: c.sock}
-	c.qc, err = c.tr.Dial(ctx, c.sock.RemoteAddr(), t, quicConfig())
+	q := quicConfig()
+	if cfg.Known != nil {
+		q.TokenStore = cfg.Known.at(c.addr)
+	}
+	c.qc, err = c.tr.Dial(ctx, c.sock.RemoteAddr(), t, q)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -55,6 +55,8 @@ type Config struct {
 	MaxRecordBytes uint32
 	// MaxStreams bounds the streams of one connection, its control stream included; default 4096.
 	MaxStreams int64
+	// Dialled is told of every handshake whether the client showed a token of this node. May be nil.
+	Dialled func(known bool)
 }
 
 // Cluster is a set of nodes and what they share.

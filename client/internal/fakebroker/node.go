@@ -71,7 +71,7 @@ func (n *node) listen(addr string) error {
 	}
 	n.resets[0] = byte(n.id)
 	n.stopped.Store(false)
-	n.tr = &quic.Transport{Conn: gate{n.sock, &n.stopped}, StatelessResetKey: &n.resets}
+	n.tr = &quic.Transport{Conn: gate{n.sock, &n.stopped}, StatelessResetKey: &n.resets, ConnContext: n.dialled}
 	ln, err := n.tr.Listen(n.c.server, &quic.Config{MaxIdleTimeout: 10 * time.Second, MaxIncomingStreams: n.c.cfg.MaxStreams})
 	if err != nil {
 		_ = n.sock.Close()
@@ -90,6 +90,13 @@ func (n *node) listen(addr string) error {
 		}
 	})
 	return nil
+}
+
+func (n *node) dialled(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	if n.c.cfg.Dialled != nil {
+		n.c.cfg.Dialled(info.AddrVerified)
+	}
+	return ctx, nil
 }
 
 func (n *node) up() bool {

@@ -72,8 +72,11 @@ func Dial(t testing.TB, addr net.Addr, conf *tls.Config) *Client {
 	return c
 }
 
-// TryDial connects.
-func TryDial(addr net.Addr, conf *tls.Config) (*Client, error) {
+// TryDial connects as a stranger.
+func TryDial(addr net.Addr, conf *tls.Config) (*Client, error) { return TryDialKnown(addr, conf, nil) }
+
+// TryDialKnown connects with a token out of tokens, if there is one.
+func TryDialKnown(addr net.Addr, conf *tls.Config, tokens quic.TokenStore) (*Client, error) {
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func TryDial(addr net.Addr, conf *tls.Config) (*Client, error) {
 	defer cancel()
 	c.Conn, err = c.tr.Dial(ctx, addr, conf, &quic.Config{
 		MaxIdleTimeout: 20 * time.Second, InitialConnectionReceiveWindow: 16 << 20, MaxConnectionReceiveWindow: 16 << 20,
-		MaxStreamReceiveWindow: 2 << 20,
+		MaxStreamReceiveWindow: 2 << 20, TokenStore: tokens,
 	})
 	if err != nil {
 		_ = c.tr.Close()

@@ -5,6 +5,7 @@ variable "settings" {
       max_record           = optional(string)
       max_batch            = optional(string)
       max_connections      = optional(number)
+      handshake_rate       = optional(number)
       max_streams          = optional(number)
       connection_in_flight = optional(string)
       partition_pending    = optional(string)
@@ -66,6 +67,10 @@ variable "settings" {
   validation {
     condition     = alltrue([for n in [var.settings.limits.max_connections, var.settings.moves.per_broker] : coalesce(n, 1) >= 1 && floor(coalesce(n, 1)) == coalesce(n, 1)])
     error_message = "settings: limits.max_connections and moves.per_broker are whole numbers above 0."
+  }
+  validation {
+    condition     = coalesce(var.settings.limits.handshake_rate, 0) >= 0 && floor(coalesce(var.settings.limits.handshake_rate, 0)) == coalesce(var.settings.limits.handshake_rate, 0)
+    error_message = "settings: limits.handshake_rate is a whole number, not negative."
   }
   validation {
     condition     = coalesce(var.settings.limits.max_streams, 2) >= 2
