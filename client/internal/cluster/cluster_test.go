@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/trunkline/trunkline/client/internal/conn"
 	"github.com/trunkline/trunkline/protocol"
 	"github.com/trunkline/trunkline/protocol/wire"
 )
@@ -103,4 +104,15 @@ func TestTerminal(t *testing.T) {
 	} {
 		require.Equal(t, x.want, terminal(x.err), "%v", x.err)
 	}
+}
+
+// TestARequestOfACallerWhoLeftIsNotSent: and so its outcome is known.
+func TestARequestOfACallerWhoLeftIsNotSent(t *testing.T) {
+	c := offline()
+	c.peers[1] = &peer{id: 1, conn: new(conn.Conn)}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, unknown, err := c.Do(ctx, &wire.Request{CreateTopic: &wire.CreateTopic{Name: "t"}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.False(t, unknown)
 }

@@ -30,6 +30,9 @@ func (c *Cluster) Do(ctx context.Context, req *wire.Request) (resp *wire.Respons
 		list, changed := c.connected()
 		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		for _, cn := range list {
+			if ctx.Err() != nil {
+				return nil, unknown, because(ctx, last) // nothing was sent
+			}
 			resp, err := c.try(ctx, cn, req)
 			if err == nil {
 				return resp, unknown, nil
