@@ -18,6 +18,7 @@ const (
 	siegeHandshakes = 2000 // a second, if the machine makes so many
 	siegeLanes      = 32
 	siegeShots      = 2
+	siegeFrames     = 500  // a second; many more of them are thrown by `make hostile`
 	siegeSlowdown   = 2.0  // of the traffic's p99, at most
 	crowdSize       = 1000 // connections to one broker that are not admitted
 	// crowdMemory is what a broker may take for one of them, bytes: 46 KB live, of which 33 KB are heap and the rest three stacks, nearly all of
@@ -64,7 +65,7 @@ func (h *handshakes) Inject(ctx context.Context, cl *cluster.Cluster, _ []int) e
 		return err
 	}
 	t := h.task()
-	t.Siege = &hostile.Siege{Brokers: h.brokers, Seed: h.seed + uint64(h.injected), Handshakes: siegeHandshakes, Lanes: siegeLanes, Shots: siegeShots}
+	t.Siege = &hostile.Siege{Brokers: h.brokers, Seed: h.seed + uint64(h.injected), Handshakes: siegeHandshakes, Lanes: siegeLanes, Shots: siegeShots, Frames: siegeFrames}
 	for _, name := range []string{topic, h.topic} {
 		d, err := h.admin.Admin().DescribeTopic(ctx, name)
 		if err != nil {

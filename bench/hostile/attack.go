@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // shotFrames is about how many frames one connection carries.
@@ -22,6 +24,7 @@ type attack struct {
 	aims  *aims
 	tally *tally
 	fresh uint64        // the first so many shots may create topics, at most topicShots
+	pace  *rate.Limiter // of frames on streams; nil: as fast as they go
 	next  atomic.Uint64 // shot
 }
 
@@ -86,6 +89,7 @@ func (a *attack) streams(ctx context.Context, f *forge, l *link, t *thrower) {
 	l.keepAlive(control)
 	for sent := 0; sent < shotFrames && ctx.Err() == nil; {
 		tx, end := f.stream(), f.ending()
+		a.wait(ctx, tx.frames)
 		if end == abandoned && t.left == 0 {
 			end = reset
 		}
@@ -96,6 +100,15 @@ func (a *attack) streams(ctx context.Context, f *forge, l *link, t *thrower) {
 	}
 	if !f.chance(25) {
 		drain(t)
+	}
+}
+
+// wait lets as much time pass as so many frames take at the pace.
+func (a *attack) wait(ctx context.Context, frames int) {
+	for range frames {
+		if a.pace == nil || a.pace.Wait(ctx) != nil {
+			return
+		}
 	}
 }
 

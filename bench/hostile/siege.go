@@ -21,8 +21,9 @@ type Siege struct {
 	Spared     []protocol.TopicID `json:"spared"` // topics that lawful requests leave alone
 	Seed       uint64             `json:"seed"`   // of the frames
 	Handshakes int                `json:"handshakes"`
-	Lanes      int                `json:"lanes"` // handshakes at a time
-	Shots      int                `json:"shots"` // shots of frames at a time
+	Lanes      int                `json:"lanes"`  // handshakes at a time
+	Shots      int                `json:"shots"`  // shots of frames at a time
+	Frames     int                `json:"frames"` // a second, of all shots
 }
 
 const endSiege = 5 * time.Second // bound on removing the topic
@@ -38,7 +39,7 @@ func (s *Siege) Run(ctx context.Context, c *client.Client, tell func(map[string]
 	for _, b := range s.Brokers {
 		st.addrs = append(st.addrs, b.Listen)
 	}
-	shots := &attack{seed: s.Seed, aims: a, tally: newTally()}
+	shots := &attack{seed: s.Seed, aims: a, tally: newTally(), pace: rate.NewLimiter(rate.Limit(s.Frames), s.Frames)}
 	count := func() {
 		tell(map[string]int64{
 			"offered": st.offered.Load(), "done": st.done.Load(), "half": st.half.Load(), "refused": st.refused.Load(), "failed": st.failed.Load(),
