@@ -15,10 +15,11 @@ import (
 
 const (
 	siegePartitions = 6
+	siegeRate       = 100  // messages a second of the steady traffic: brokers, clients and attackers share few processors
 	siegeHandshakes = 2000 // a second, if the machine makes so many
 	siegeLanes      = 32
 	siegeShots      = 2
-	siegeFrames     = 500  // a second; many more of them are thrown by `make hostile`
+	siegeFrames     = 100  // a second; `make hostile` throws them as fast as they go
 	siegeSlowdown   = 2.0  // of the traffic's p99, at most
 	crowdSize       = 1000 // connections to one broker that are not admitted
 	// crowdMemory is what a broker may take for one of them, bytes: 46 KB live, of which 33 KB are heap and the rest three stacks, nearly all of
@@ -47,7 +48,9 @@ type handshakes struct {
 }
 
 func newHandshakes(seed uint64) *handshakes {
-	return &handshakes{measured: newMeasured("handshakes", siegePartitions), seed: seed}
+	h := &handshakes{measured: newMeasured("handshakes", siegePartitions), seed: seed}
+	h.rate = siegeRate
+	return h
 }
 
 // Inject measures the traffic beside a full machine, then the crowd's memory, and begins the siege.

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ const (
 // has, everything is slow whatever is done to it.
 type measured struct {
 	clients
+	rate    int // of the traffic, messages a second; 0: gaugeRate
 	clock   *gauge
 	own     []*client.Client
 	traffic *client.Producer
@@ -73,7 +75,7 @@ func (m *measured) open(ctx context.Context, cl *cluster.Cluster, lanes int, on 
 	}
 	taking, hush := context.WithCancel(context.WithoutCancel(ctx))
 	m.hush = hush
-	m.clock, m.calms = newGauge(gaugeRate), nil
+	m.clock, m.calms = newGauge(cmp.Or(m.rate, gaugeRate)), nil
 	m.taking.Go(func() { m.take(taking, sub) })
 	m.acts.Go(func() { m.clock.run(acting, func(k int) { m.send(acting, k) }) })
 	m.acts.Go(func() { m.lookMemory(acting) })
