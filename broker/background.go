@@ -33,6 +33,7 @@ func (b *Broker) background() {
 	b.wg.Go(func() { b.mover.Run(b.ctx) })
 	b.wg.Go(func() { b.planner.Run(b.ctx) })
 	b.wg.Go(b.watchDisk)
+	b.wg.Go(b.watchProcessors)
 }
 
 // register puts this broker into the metadata, for as long as it takes.

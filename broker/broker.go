@@ -70,6 +70,7 @@ type Broker struct {
 	wg       sync.WaitGroup
 	draining atomic.Bool
 	short    atomic.Bool // of disk space
+	starved  atomic.Bool // of processors
 	formed   atomic.Bool // registered in the metadata since this start
 	refused  refusals
 	pulse    pulse

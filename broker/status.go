@@ -48,7 +48,7 @@ func (b *Broker) status() wire.ClusterStatus {
 		s.Damaged = append(s.Damaged, err.Error())
 	}
 	for _, v := range b.detector.Views() {
-		p := wire.PeerView{Broker: v.Broker, State: v.State.String(), SinceMillis: millis(time.Since(v.Since)), StalledDisk: v.StalledDisk}
+		p := wire.PeerView{Broker: v.Broker, State: v.State.String(), SinceMillis: millis(time.Since(v.Since)), StalledDisk: v.StalledDisk, Starved: v.Starved}
 		if !v.Heard.IsZero() {
 			p.SilentMillis = millis(time.Since(v.Heard))
 		}

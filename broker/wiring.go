@@ -128,6 +128,7 @@ func (b *Broker) openLiveness(context.Context) error {
 		Self: b.cfg.Broker, BootID: b.boot, Peers: slices.Collect(maps.Keys(b.peers())), Port: b.net.Liveness(), SilentAfter: b.cfg.Raft.SilentAfter,
 		DiskStalled: func() bool { return b.node.StalledFor() > stalledDisk },
 		DiskShort:   b.short.Load,
+		Starved:     b.starved.Load,
 		OnChange:    func(liveness.View) { b.server.Refresh(); b.updateQuorum() },
 		OnTick:      b.onTick(),
 		OnPayload:   b.onPayload,

@@ -146,5 +146,6 @@ type PeerStatus struct {
 	State       string // alive, suspect, dead, unknown
 	Since       time.Duration
 	Silent      time.Duration
-	StalledDisk bool
+	StalledDisk bool // it said that its journal hangs
+	Starved     bool // it said that it gets too little of the processors; nobody gives it leaderships
 }

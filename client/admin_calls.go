@@ -335,7 +335,7 @@ func (s *BrokerStatus) fill(w *wire.ClusterStatus) {
 	s.Level, s.Levels = max(w.Level, protocol.FirstLevel), protocol.Levels{Lowest: w.Lowest, Highest: w.Highest}.Stated()
 	for _, p := range w.Peers {
 		s.Peers = append(s.Peers, PeerStatus{
-			Broker: p.Broker, State: p.State, StalledDisk: p.StalledDisk,
+			Broker: p.Broker, State: p.State, StalledDisk: p.StalledDisk, Starved: p.Starved,
 			Since:  time.Duration(p.SinceMillis) * time.Millisecond,
 			Silent: time.Duration(p.SilentMillis) * time.Millisecond,
 		})

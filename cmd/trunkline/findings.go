@@ -16,6 +16,7 @@ type opinion struct {
 	asked, dead int
 	since       time.Duration // the longest that somebody has taken it for dead
 	stalled     int           // say that its disk hangs
+	starved     int           // say that it gets too little of the processors
 }
 
 func (c *clusterFacts) opinionOf(id protocol.BrokerID) opinion {
@@ -32,6 +33,9 @@ func (c *clusterFacts) opinionOf(id protocol.BrokerID) opinion {
 			}
 			if p.StalledDisk {
 				o.stalled++
+			}
+			if p.Starved {
+				o.starved++
 			}
 		}
 	}
@@ -58,6 +62,10 @@ func (c *clusterFacts) silentBrokers() []finding {
 		if o.stalled > 0 && 2*o.stalled > o.asked {
 			found = append(found, finding{critical, "disk_hangs", fmt.Sprintf("Broker %d says that writes to its Raft log hang.", b.ID),
 				"Look at its disk. It has given its leaderships up; if the disk stays so, stop the broker."})
+		}
+		if o.starved > 0 && 2*o.starved > o.asked {
+			found = append(found, finding{warning, "broker_starved", fmt.Sprintf("Broker %d says that it gets too little of the processors; others lead for it.", b.ID),
+				"Look at what else runs on its machine, at the limits of its control group, and at steal if the machine is virtual."})
 		}
 	}
 	return found

@@ -79,6 +79,9 @@ func TestFindings(t *testing.T) {
 		{"disk hangs", func(c *clusterFacts) {
 			c.brokers[0].Peers[1].StalledDisk, c.brokers[1].Peers[1].StalledDisk = true, true
 		}, "disk_hangs", critical, "Broker 3"},
+		{"starved", func(c *clusterFacts) {
+			c.brokers[0].Peers[1].Starved, c.brokers[1].Peers[1].Starved = true, true
+		}, "broker_starved", warning, "Broker 3 says that it gets too little of the processors"},
 		{"not ready", func(c *clusterFacts) { c.brokers[1].NotReady, c.brokers[1].Missing = "replicas are starting", 2 }, "broker_not_ready", warning,
 			"2 replicas placed on it do not run"},
 		{"no majority", func(c *clusterFacts) { c.die(2, time.Second); c.die(3, time.Second) }, "partitions_stopped", critical,

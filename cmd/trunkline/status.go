@@ -16,6 +16,7 @@ type peerRow struct {
 	SinceMS     int64  `json:"since_ms"`
 	SilentMS    int64  `json:"silent_ms"`
 	StalledDisk bool   `json:"stalled_disk"`
+	Starved     bool   `json:"starved"`
 }
 
 type brokerRow struct {
@@ -77,7 +78,7 @@ func newBrokerRow(b client.BrokerStatus) brokerRow {
 		r.Error = b.Err.Error()
 	}
 	for _, p := range b.Peers {
-		r.Peers = append(r.Peers, peerRow{uint64(p.Broker), p.State, p.Since.Milliseconds(), p.Silent.Milliseconds(), p.StalledDisk})
+		r.Peers = append(r.Peers, peerRow{uint64(p.Broker), p.State, p.Since.Milliseconds(), p.Silent.Milliseconds(), p.StalledDisk, p.Starved})
 	}
 	return r
 }

@@ -333,6 +333,7 @@ type PeerView struct {
 	SinceMillis  uint64 // how long it has been in that state
 	SilentMillis uint64 // since it was last heard
 	StalledDisk  bool   // it said that its journal hangs
+	Starved      bool   // it said that it gets too little of the processors
 }
 
 // SubscriptionState is the cursor of one subscription on one partition.

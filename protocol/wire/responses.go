@@ -71,12 +71,13 @@ func (m *PartitionStates) decode(d *mpack.Decoder) {
 }
 
 func (m *PeerView) encode(e *mpack.Encoder) {
-	e.Array(5)
+	e.Array(6)
 	e.Uint(uint64(m.Broker))
 	e.String(m.State)
 	e.Uint(m.SinceMillis)
 	e.Uint(m.SilentMillis)
 	e.Bool(m.StalledDisk)
+	e.Bool(m.Starved)
 }
 
 func (m *PeerView) decode(d *mpack.Decoder) {
@@ -86,6 +87,7 @@ func (m *PeerView) decode(d *mpack.Decoder) {
 	m.SinceMillis = f.Uint64()
 	m.SilentMillis = f.Uint64()
 	m.StalledDisk = f.Bool()
+	m.Starved = f.Bool()
 	f.End()
 }
 

@@ -52,7 +52,7 @@ type replica struct {
 	lead   atomic.Pointer[raftnode.Leadership] // newest news; nil before the first
 	mark   atomic.Uint64                       // last index at the last look of follow while it led, or 0
 	lost   atomic.Int64                        // Unix nanoseconds since which each look of follow found no leader, or 0
-	vain   atomic.Int64                        // Unix nanoseconds of the last hand-over to the preferred leader that failed, or 0
+	vain   atomic.Pointer[failures]            // hand-overs to the preferred leader that failed since one succeeded; nil: none
 }
 
 // spec returns what the metadata says of the replica and of the others of its partition. Only the latter changes in its life.

@@ -67,3 +67,16 @@ func TestAHandOverInVainIsNotTriedAtOnce(t *testing.T) {
 		r.c.Close()
 	})
 }
+
+// TestPausesAfterVainHandOvers: one failure holds nothing up for long, those that go on cost publishers less and less.
+func TestPausesAfterVainHandOvers(t *testing.T) {
+	var f *failures
+	now := time.Now()
+	require.True(t, f.over(now))
+	for _, pause := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
+		f = f.again(now)
+		require.False(t, f.over(now.Add(pause-1)))
+		require.True(t, f.over(now.Add(pause)))
+	}
+	require.True(t, (&failures{n: 1000, last: now}).over(now.Add(time.Minute)))
+}

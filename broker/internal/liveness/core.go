@@ -26,26 +26,31 @@ type core struct {
 	seq      uint64
 	lastTick time.Time // zero before start
 	// clocks is when the silence clocks were started: at start, and again after this process was paused.
-	clocks  time.Time
-	stalled bool // own disk, as last told
-	short   bool // of disk space, as last told
+	clocks time.Time
+	condition
+}
+
+// condition is what a broker says of itself.
+type condition struct {
+	stalled bool // its disk hangs
+	short   bool // of disk space
+	starved bool // of processors
 }
 
 // peer is what is known of one other broker.
 type peer struct {
-	id      protocol.BrokerID
-	state   State
-	since   time.Time
-	clock   time.Time // when its silence began to count, if that is later than core.clocks
-	heard   time.Time
-	cut     time.Time // when the first connection broke since it was heard
-	boot    [16]byte
-	gone    [][16]byte // earlier incarnations, at most keepGone
-	downAt  time.Time  // when it became Dead
-	stalled bool
-	short   bool
-	seq     uint64
-	report  report
+	id     protocol.BrokerID
+	state  State
+	since  time.Time
+	clock  time.Time // when its silence began to count, if that is later than core.clocks
+	heard  time.Time
+	cut    time.Time // when the first connection broke since it was heard
+	boot   [16]byte
+	gone   [][16]byte // earlier incarnations, at most keepGone
+	downAt time.Time  // when it became Dead
+	seq    uint64
+	report report
+	condition
 }
 
 // report is how a broker saw the others when it sent its last ping.
@@ -103,10 +108,10 @@ func (c *core) setPeers(now time.Time, ids []protocol.BrokerID) (gone []protocol
 func (c *core) start(now time.Time) { c.clocks, c.lastTick = now, now }
 
 // tick must be called each interval.
-func (c *core) tick(now time.Time, stalled, short bool) []event {
+func (c *core) tick(now time.Time, is condition) []event {
 	evs := c.noticePause(now)
 	c.lastTick = now
-	c.stalled, c.short = stalled, short
+	c.condition = is
 	for _, id := range c.ids {
 		p := c.peers[id]
 		if p.state == Alive && c.silence(now, p) >= c.silent {
@@ -173,7 +178,27 @@ func (c *core) set(now time.Time, p *peer, to State, reason string) event {
 }
 
 func (p *peer) view() View {
-	return View{Broker: p.id, State: p.state, Since: p.since, Heard: p.heard, StalledDisk: p.stalled, ShortDisk: p.short, BootID: p.boot}
+	return View{Broker: p.id, State: p.state, Since: p.since, Heard: p.heard, StalledDisk: p.stalled, ShortDisk: p.short, Starved: p.starved, BootID: p.boot}
+}
+
+// news says in words what is different in now.
+func (c condition) news(now condition) (all []string) {
+	for _, x := range []struct {
+		was, is     bool
+		begun, over string
+	}{
+		{c.stalled, now.stalled, "it says that its disk stalls", "its disk works again"},
+		{c.short, now.short, "it says that its disk is nearly full", "it has room on its disk again"},
+		{c.starved, now.starved, "it says that it gets too little of the processors", "it gets processors again"},
+	} {
+		switch {
+		case x.is && !x.was:
+			all = append(all, x.begun)
+		case x.was && !x.is:
+			all = append(all, x.over)
+		}
+	}
+	return all
 }
 
 // ping takes in a ping of from.
@@ -197,20 +222,9 @@ func (c *core) ping(now time.Time, from protocol.BrokerID, m ping) []event {
 	for _, s := range m.sights {
 		p.report.sights[s.broker] = s
 	}
-	if p.stalled != m.stalled {
-		p.stalled = m.stalled
-		reason := "its disk works again"
-		if m.stalled {
-			reason = "it says that its disk stalls"
-		}
-		evs = append(evs, c.set(now, p, p.state, reason))
-	}
-	if p.short != m.short {
-		p.short = m.short
-		reason := "it has room on its disk again"
-		if m.short {
-			reason = "it says that its disk is nearly full"
-		}
+	was := p.condition
+	p.condition = m.condition
+	for _, reason := range was.news(m.condition) {
 		evs = append(evs, c.set(now, p, p.state, reason))
 	}
 	if p.state != Alive {
@@ -233,7 +247,7 @@ func (c *core) incarnation(now time.Time, p *peer, boot [16]byte, cause string) 
 			p.gone = slices.Delete(p.gone, 0, 1)
 		}
 	}
-	p.boot, p.seq, p.report, p.stalled = boot, 0, report{}, false
+	p.boot, p.seq, p.report, p.condition = boot, 0, report{}, condition{}
 	p.heard = now
 	return append(evs, c.set(now, p, Alive, cause))
 }
@@ -280,7 +294,7 @@ func (c *core) up(now time.Time, b protocol.BrokerID, boot [16]byte) []event {
 // next builds the ping to send now.
 func (c *core) next(now time.Time) ping {
 	c.seq++
-	m := ping{seq: c.seq, boot: c.boot, stalled: c.stalled, short: c.short, sights: make([]sight, 0, len(c.ids))}
+	m := ping{seq: c.seq, boot: c.boot, condition: c.condition, sights: make([]sight, 0, len(c.ids))}
 	for _, id := range c.ids {
 		p := c.peers[id]
 		m.sights = append(m.sights, sight{
@@ -296,6 +310,7 @@ const (
 	causeDeath    = "death"
 	causeSilence  = "silence"
 	causeStall    = "stall"
+	causeStarved  = "starvation"
 	causeDeafness = "deafness"
 	causeNew      = "new"  // nobody was deposed: it never had a leader
 	causeLost     = "lost" // nobody was deposed: see planner.scanLeaderless
@@ -311,6 +326,8 @@ func (c *core) deposed(now time.Time, leader protocol.BrokerID, replicas []proto
 		return causeDeath, !c.contradicted(now, p)
 	case p.stalled && c.fresh(now, p):
 		return causeStall, true
+	case p.starved && !c.starved && c.fresh(now, p):
+		return causeStarved, true
 	case c.silence(now, p) >= c.silent:
 		return causeSilence, c.silenceAgreed(now, leader, replicas)
 	case c.deaf(now, p, replicas):
@@ -410,12 +427,12 @@ func (c *core) candidate(now time.Time, b protocol.BrokerID) bool {
 	return c.alive(now, b) && !c.peers[b].stalled
 }
 
-// roomy reports whether b would take publishes if it led.
+// roomy reports whether b would take publishes if it led, and has the processors for it.
 func (c *core) roomy(now time.Time, b protocol.BrokerID) bool {
 	if b == c.self {
-		return !c.stalled && !c.short
+		return !c.stalled && !c.short && !c.starved
 	}
-	return c.candidate(now, b) && !c.peers[b].short
+	return c.candidate(now, b) && !c.peers[b].short && !c.peers[b].starved
 }
 
 // incarnationGone reports whether b does not run as boot any more.
@@ -432,7 +449,7 @@ func (c *core) troubled(now time.Time) []protocol.BrokerID {
 	var out []protocol.BrokerID
 	for _, id := range c.ids {
 		p := c.peers[id]
-		bad := p.state == Dead || p.stalled || c.silence(now, p) >= c.silent
+		bad := p.state == Dead || p.stalled || p.starved || c.silence(now, p) >= c.silent
 		for b, s := range p.report.sights {
 			known := b == c.self || c.peers[b] != nil
 			bad = bad || known && (s.dead || s.silent >= c.silent)

@@ -73,7 +73,7 @@ func (s *sim) run(d time.Duration) {
 			}
 			// Brokers tick at different times.
 			if (s.now.UnixMilli()+int64(id)*15)%testInterval.Milliseconds() == 0 {
-				s.note(id, s.cores[id].tick(s.now, s.cores[id].stalled, s.cores[id].short))
+				s.note(id, s.cores[id].tick(s.now, s.cores[id].condition))
 				s.send(id)
 			}
 			for _, from := range s.ids {
@@ -460,10 +460,23 @@ func TestAStalledDiskIsTold(t *testing.T) {
 	require.Empty(t, s.deposers(1, s.ids))
 }
 
-func TestAFullDiskIsTold(t *testing.T) {
+func TestAFullDiskAndHungerAreTold(t *testing.T) {
 	s := newSim(3)
 	s.run(time.Second)
 	require.True(t, s.cores[1].roomy(s.now, 1))
+	require.True(t, s.cores[2].roomy(s.now, 1))
+	s.cores[1].starved = true
+	s.run(100 * time.Millisecond)
+	require.False(t, s.cores[1].roomy(s.now, 1))
+	require.False(t, s.cores[2].roomy(s.now, 1))
+	require.True(t, s.cores[2].candidate(s.now, 1), "it may still be the only one")
+	require.Equal(t, ids(2, 3), s.deposers(1, s.ids))
+	s.cores[2].starved, s.cores[3].starved = true, true
+	s.run(100 * time.Millisecond)
+	require.Empty(t, s.deposers(1, s.ids), "nobody is better off")
+	s.cores[2].starved, s.cores[3].starved = false, false
+	s.cores[1].starved = false
+	s.run(100 * time.Millisecond)
 	require.True(t, s.cores[2].roomy(s.now, 1))
 	s.cores[1].short = true
 	s.run(100 * time.Millisecond)

@@ -5,12 +5,13 @@
 // Port, campaigns are asked through Shards. One detector per broker watches every other broker; its cost does
 // not depend on the number of partitions.
 //
-// A leader loses its shards (is deposed) for one of four causes:
+// A leader loses its shards (is deposed) for one of five causes:
 //
 //	death    its process is gone: connections closed and a redial refused, or a new incarnation was met
 //	silence  a majority of the shard's replicas, this broker included, have not heard it for SilentAfter
 //	stall    it says itself that its disk hangs
 //	deafness it says itself that it does not hear a majority of the shard's replicas
+//	starvation  it says itself that it gets too little of the processors, and this broker gets enough
 //
 // A shard may be without a leader though none was deposed: it is new, or it was lost, to a candidate that did not win or because all
 // brokers were down.

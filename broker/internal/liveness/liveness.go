@@ -64,6 +64,7 @@ type View struct {
 	Heard       time.Time // zero if never
 	StalledDisk bool      // it says that its disk hangs
 	ShortDisk   bool      // it says that its disk is nearly full
+	Starved     bool      // it says that it gets too little of the processors
 	BootID      [16]byte
 }
 
@@ -77,6 +78,7 @@ type Config struct {
 	SilentAfter  time.Duration // default DefaultSilentAfter; at least 4 PingIntervals
 	DiskStalled  func() bool   // called for each ping; must not block; may be nil
 	DiskShort    func() bool   // publishes are refused for want of space; called for each ping; must not block; may be nil
+	Starved      func() bool   // too little of the processors; called for each ping; must not block; may be nil
 	// OnChange is told of every change of a belief, OnTick is called each PingInterval. They are called from
 	// one goroutine that is not the pinging one, so they may take their time. Both may be nil.
 	OnChange func(View)
@@ -124,6 +126,9 @@ func New(cfg Config) *Detector {
 	cfg.SilentAfter = max(cfg.SilentAfter, 4*cfg.PingInterval)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Starved == nil {
+		cfg.Starved = func() bool { return false }
 	}
 	if cfg.DiskShort == nil {
 		cfg.DiskShort = func() bool { return false }
@@ -177,8 +182,8 @@ func (d *Detector) pingLoop(ctx context.Context) {
 			return
 		case <-d.urgent:
 		case <-t.C:
-			stalled, short := d.cfg.DiskStalled(), d.cfg.DiskShort()
-			d.update(func(now time.Time) []event { return d.core.tick(now, stalled, short) })
+			is := condition{stalled: d.cfg.DiskStalled(), short: d.cfg.DiskShort(), starved: d.cfg.Starved()}
+			d.update(func(now time.Time) []event { return d.core.tick(now, is) })
 			poke(d.changed)
 		}
 		d.mu.Lock()
@@ -230,12 +235,12 @@ func (d *Detector) notify(ev event) {
 	}
 	v := ev.view
 	level := slog.LevelInfo
-	if v.State != Alive || v.StalledDisk {
+	if v.State != Alive || v.StalledDisk || v.Starved {
 		level = slog.LevelWarn
 	}
 	d.count(v)
 	d.cfg.Log.Log(context.Background(), level, "broker is believed "+v.State.String(), "peer", uint64(v.Broker),
-		"was", ev.was.String(), "reason", ev.reason, "stalled_disk", v.StalledDisk, "boot", bootHead(v.BootID))
+		"was", ev.was.String(), "reason", ev.reason, "stalled_disk", v.StalledDisk, "starved", v.Starved, "boot", bootHead(v.BootID))
 	if d.cfg.OnChange != nil {
 		d.cfg.OnChange(v)
 	}
@@ -366,7 +371,8 @@ func (d *Detector) Alive(b protocol.BrokerID) bool {
 	return d.core.alive(time.Now(), b)
 }
 
-// Roomy reports whether b is alive and its disk neither hangs nor is nearly full: it would take publishes if it led.
+// Roomy reports whether b is alive, its disk neither hangs nor is nearly full, and it gets its share of the processors: it would take
+// publishes if it led, and answer them in time.
 func (d *Detector) Roomy(b protocol.BrokerID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

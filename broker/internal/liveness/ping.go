@@ -20,7 +20,8 @@ const MaxPeers = 256
 
 // A ping is, big-endian:
 //
-//	u8 framePing | u64 seq | 16 boot ID | u8 flags (bit 0: my disk stalls, bit 1: it is nearly full) | u16 n | n sights
+//	u8 framePing | u64 seq | 16 boot ID | u8 flags | u16 n | n sights
+//	flags: bit 0: my disk stalls, bit 1: it is nearly full, bit 2: I get too little of the processors
 //	sight: u64 broker | u32 silence in ms | u32 age in ms | u8 flags (bit 0: ever heard, bit 1: dead)
 //	       | u64 head of its boot ID
 const (
@@ -31,11 +32,10 @@ const (
 var errBadPing = errors.New("liveness: malformed ping")
 
 type ping struct {
-	seq     uint64
-	boot    [16]byte
-	stalled bool
-	short   bool // of disk space
-	sights  []sight
+	seq  uint64
+	boot [16]byte
+	condition
+	sights []sight
 }
 
 // sight is how a broker sees another one.
@@ -54,7 +54,7 @@ func (p *ping) append(dst []byte) []byte {
 	dst = append(dst, framePing)
 	dst = binary.BigEndian.AppendUint64(dst, p.seq)
 	dst = append(dst, p.boot[:]...)
-	dst = append(dst, bit(p.stalled, 1)|bit(p.short, 2))
+	dst = append(dst, bit(p.stalled, 1)|bit(p.short, 2)|bit(p.starved, 4))
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(p.sights)))
 	for _, s := range p.sights {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(s.broker))
@@ -71,7 +71,7 @@ func parsePing(b []byte) (ping, error) {
 	if len(b) < pingHeader || b[0] != framePing {
 		return ping{}, errBadPing
 	}
-	p := ping{seq: binary.BigEndian.Uint64(b[1:]), stalled: b[25]&1 != 0, short: b[25]&2 != 0}
+	p := ping{seq: binary.BigEndian.Uint64(b[1:]), condition: condition{stalled: b[25]&1 != 0, short: b[25]&2 != 0, starved: b[25]&4 != 0}}
 	copy(p.boot[:], b[9:])
 	n := int(binary.BigEndian.Uint16(b[26:]))
 	b = b[pingHeader:]

@@ -8,7 +8,7 @@ import (
 )
 
 func TestPingRoundTrip(t *testing.T) {
-	p := ping{seq: 7, boot: [16]byte{1, 2, 3}, stalled: true, short: true, sights: []sight{
+	p := ping{seq: 7, boot: [16]byte{1, 2, 3}, condition: condition{stalled: true, short: true, starved: true}, sights: []sight{
 		{broker: 2, silent: 35 * time.Millisecond, age: time.Hour, heard: true, boot: 9},
 		{broker: 3, silent: 400 * time.Millisecond, dead: true},
 	}}
