@@ -17,6 +17,8 @@ type fake struct {
 	deaf    bool         // delivers nothing
 	refuse  error        // every publish is answered so
 	stalled atomic.Int64 // Unix nanoseconds until which nothing moves
+	passed  atomic.Int64 // messages
+	halt    int64        // with so many passed nothing moves for haltFor; 0: never
 	down    atomic.Int64 // ID of the node that is away
 
 	mu     sync.Mutex
@@ -101,8 +103,14 @@ func (f *fake) slow(gap time.Duration) {
 	f.gap = gap
 }
 
+// haltFor is longer than a small workload lasts.
+const haltFor = 2 * time.Second
+
 // pass waits until a message may be stored.
 func (f *fake) pass() {
+	if f.passed.Add(1) == f.halt {
+		f.stall(haltFor)
+	}
 	for time.Now().UnixNano() < f.stalled.Load() {
 		time.Sleep(time.Millisecond)
 	}
