@@ -29,9 +29,14 @@ func (b *Broker) watchProcessors() {
 	for b.ctx.Err() == nil {
 		lost := oversleep(b.ctx)
 		share.Set(lost)
-		if h.judge(lost) {
-			b.log.Warn("processors", "starved", h.starved, "overslept", lost)
-			b.starved.Store(h.starved)
+		if !h.judge(lost) {
+			continue
+		}
+		b.starved.Store(h.starved)
+		if h.starved {
+			b.log.Warn("this broker gets too little of the processors, others take its leaderships over", "overslept", lost)
+		} else {
+			b.log.Info("this broker gets processors again", "overslept", lost)
 		}
 	}
 }

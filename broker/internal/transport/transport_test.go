@@ -70,6 +70,15 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// comeAndGo is a stranger who connects and leaves.
+func comeAndGo(l *transport.Listener, conf *tls.Config) error {
+	c, err := transporttest.TryDial(l.Addr(), conf)
+	if err == nil {
+		c.Hangup()
+	}
+	return err
+}
+
 func TestConnectionLimits(t *testing.T) {
 	server, client := transporttest.Certificates(t)
 	l := transporttest.Listen(t, transport.Config{TLS: server, MaxConnections: 3, MaxPerIP: 2})
@@ -80,13 +89,7 @@ func TestConnectionLimits(t *testing.T) {
 	_, err := transporttest.TryDial(l.Addr(), client)
 	require.True(t, transporttest.Refused(err), "%v", err)
 	b.Hangup()
-	require.Eventually(t, func() bool {
-		c, err := transporttest.TryDial(l.Addr(), client)
-		if err == nil {
-			c.Hangup()
-		}
-		return err == nil
-	}, 5*time.Second, 10*time.Millisecond, "a place is free again")
+	require.Eventually(t, func() bool { return comeAndGo(l, client) == nil }, 5*time.Second, 10*time.Millisecond, "a place is free again")
 }
 
 // TestStrangersAreRationed: those who were connected before do not wait for them.
@@ -99,19 +102,12 @@ func TestStrangersAreRationed(t *testing.T) {
 	require.NoError(t, err)
 	speak(t, first) // a token comes with the end of the handshake, before an answer
 	first.Hangup()
-	_, err = transporttest.TryDial(l.Addr(), client)
-	require.True(t, transporttest.Refused(err), "the second stranger of this second: %v", err)
+	require.Eventually(t, func() bool { return transporttest.Refused(comeAndGo(l, client)) }, 5*time.Second, time.Millisecond, "two strangers in one second")
 	again, err := transporttest.TryDialKnown(l.Addr(), client, tokens)
 	require.NoError(t, err, "no stranger")
 	speak(t, again)
 	again.Hangup()
-	require.Eventually(t, func() bool {
-		c, err := transporttest.TryDial(l.Addr(), client)
-		if err == nil {
-			c.Hangup()
-		}
-		return err == nil
-	}, 5*time.Second, 100*time.Millisecond, "another second, another stranger")
+	require.Eventually(t, func() bool { return comeAndGo(l, client) == nil }, 5*time.Second, 100*time.Millisecond, "another second, another stranger")
 }
 
 func TestApplicationProtocol(t *testing.T) {
