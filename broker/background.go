@@ -116,7 +116,8 @@ func (b *Broker) steady(id protocol.BrokerID) bool {
 	return known && v.State == liveness.Alive && time.Since(v.Since) >= steadyAfter && b.roomy(id)
 }
 
-// deadFor returns how long a broker has not been heard, 0 for one that is alive.
+// deadFor returns how long a broker has been heard neither here nor by a majority, 0 for one that is alive. One that is only not heard here
+// is not alive, and has been dead for no time: what is done about a broker that is gone for long is not done about it.
 func (b *Broker) deadFor(id protocol.BrokerID) time.Duration {
 	if id == b.cfg.Broker {
 		return 0
@@ -127,8 +128,10 @@ func (b *Broker) deadFor(id protocol.BrokerID) time.Duration {
 		return time.Nanosecond
 	case v.State == liveness.Alive:
 		return 0
+	case v.Missed.IsZero(): // the way from it to this broker is cut, and others hear it
+		return time.Nanosecond
 	}
-	return max(time.Since(v.Since), time.Nanosecond)
+	return max(min(time.Since(v.Since), time.Since(v.Missed)), time.Nanosecond)
 }
 
 // pause waits for d. It reports false when ctx ended.

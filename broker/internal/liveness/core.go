@@ -42,6 +42,7 @@ type peer struct {
 	id     protocol.BrokerID
 	state  State
 	since  time.Time
+	missed time.Time // since when a majority misses it, see View.Missed
 	clock  time.Time // when its silence began to count, if that is later than core.clocks
 	heard  time.Time
 	cut    time.Time // when the first connection broke since it was heard
@@ -117,8 +118,31 @@ func (c *core) tick(now time.Time, is condition) []event {
 		if p.state == Alive && c.silence(now, p) >= c.silent {
 			evs = append(evs, c.set(now, p, Suspect, fmt.Sprintf("not heard for %v", now.Sub(p.heard).Round(time.Millisecond))))
 		}
+		switch misses := c.majorityMisses(now, p); {
+		case !misses:
+			p.missed = time.Time{}
+		case p.missed.IsZero():
+			p.missed = now
+		}
 	}
 	return evs
+}
+
+// majorityMisses reports whether more than half of the brokers that tell, this one included, do not hear p.
+func (c *core) majorityMisses(now time.Time, p *peer) bool {
+	tell, miss := 1, 0
+	if p.state == Dead || c.silence(now, p) >= c.silent {
+		miss++
+	}
+	for _, q := range c.peers {
+		if s, ok := c.sees(now, q, p.id); ok && q != p {
+			tell++
+			if s.missing(c.silent) {
+				miss++
+			}
+		}
+	}
+	return miss > tell/2
 }
 
 // noticePause restarts the clocks if this process did not run for a while. Reports are dropped too: those that
@@ -178,7 +202,10 @@ func (c *core) set(now time.Time, p *peer, to State, reason string) event {
 }
 
 func (p *peer) view() View {
-	return View{Broker: p.id, State: p.state, Since: p.since, Heard: p.heard, StalledDisk: p.stalled, ShortDisk: p.short, Starved: p.starved, BootID: p.boot}
+	return View{
+		Broker: p.id, State: p.state, Since: p.since, Heard: p.heard, Missed: p.missed,
+		StalledDisk: p.stalled, ShortDisk: p.short, Starved: p.starved, BootID: p.boot,
+	}
 }
 
 // news says in words what is different in now.
@@ -373,7 +400,7 @@ func (c *core) silenceAgreed(now time.Time, leader protocol.BrokerID, replicas [
 			continue
 		}
 		if q := c.peers[r]; q != nil && r != leader {
-			if s, ok := c.sees(now, q, leader); ok && (s.dead || s.silent >= c.silent) {
+			if s, ok := c.sees(now, q, leader); ok && s.missing(c.silent) {
 				n++
 			}
 		}
@@ -394,7 +421,7 @@ func (c *core) deaf(now time.Time, p *peer, replicas []protocol.BrokerID) bool {
 			continue
 		}
 		s, ok := p.report.sights[r]
-		if ok && !s.dead && s.silent < c.silent { // who has just started has not heard anybody yet
+		if ok && !s.missing(c.silent) { // who has just started has not heard anybody yet
 			hears++
 		}
 	}
@@ -452,7 +479,7 @@ func (c *core) troubled(now time.Time) []protocol.BrokerID {
 		bad := p.state == Dead || p.stalled || p.starved || c.silence(now, p) >= c.silent
 		for b, s := range p.report.sights {
 			known := b == c.self || c.peers[b] != nil
-			bad = bad || known && (s.dead || s.silent >= c.silent)
+			bad = bad || known && s.missing(c.silent)
 		}
 		if bad {
 			out = append(out, id)

@@ -173,6 +173,34 @@ func TestOneWayCutsBetweenTwoMoveNoLeader(t *testing.T) {
 	}
 }
 
+// TestABrokerIsMissedByAMajority: what one alone does not hear is not missed, and what most do not hear is, from then on.
+func TestABrokerIsMissedByAMajority(t *testing.T) {
+	s := newSim(4)
+	s.run(time.Second)
+	missed := func(at protocol.BrokerID) time.Time { return s.cores[at].peers[1].view().Missed }
+	s.cut[way{1, 2}] = true
+	s.run(5 * time.Second)
+	require.Equal(t, Suspect, s.cores[2].peers[1].state)
+	for _, at := range ids(2, 3, 4) {
+		require.Zero(t, missed(at), "two of three hear it")
+	}
+	s.cut[way{1, 3}] = true
+	begun := s.now
+	s.run(5 * time.Second)
+	for _, at := range ids(2, 3, 4) {
+		require.WithinDuration(t, begun.Add(testSilent), missed(at), 4*testInterval, "two of three do not, one that does included")
+	}
+	s.cutOut(1, false)
+	s.run(200 * time.Millisecond)
+	for _, at := range ids(2, 3, 4) {
+		require.Zero(t, missed(at))
+	}
+	s.cores[3], s.cores[4] = nil, nil
+	s.cut[way{1, 2}] = true
+	s.run(time.Second)
+	require.NotZero(t, missed(2), "who says nothing does not count")
+}
+
 // breakOff ends all connections of id, which everybody notices at once.
 func (s *sim) breakOff(id protocol.BrokerID) {
 	s.cutOut(id, true)

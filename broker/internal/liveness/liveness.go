@@ -62,6 +62,7 @@ type View struct {
 	State       State
 	Since       time.Time // when State began
 	Heard       time.Time // zero if never
+	Missed      time.Time // since when more than half of the brokers that tell, this one included, do not hear it; zero if they do
 	StalledDisk bool      // it says that its disk hangs
 	ShortDisk   bool      // it says that its disk is nearly full
 	Starved     bool      // it says that it gets too little of the processors

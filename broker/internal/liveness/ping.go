@@ -48,6 +48,9 @@ type sight struct {
 	boot   uint64 // head of the boot ID that was heard
 }
 
+// missing reports whether the broker was not heard for that long.
+func (s sight) missing(silent time.Duration) bool { return s.dead || s.silent >= silent }
+
 func bootHead(boot [16]byte) uint64 { return binary.BigEndian.Uint64(boot[:8]) }
 
 func (p *ping) append(dst []byte) []byte {
