@@ -20,6 +20,7 @@
 // transport error CONNECTION_REFUSED), MaxStreams streams of a connection (the peer's open waits),
 // ConnWindow bytes unread on a connection (the peer's writes wait), GrowBudget bytes by which all
 // windows together may have grown, HandshakesPerSecond handshakes of strangers and ten times as many of clients that show
-// a token of this broker (more are refused with CONNECTION_REFUSED). With half of the connections in use strangers prove their
-// address with a Retry first.
+// a token of this broker (more are refused with CONNECTION_REFUSED). With half of the connections or of their ration in use
+// strangers prove their address with a Retry first, proofFactor for each handshake of the ration (more are refused), and maxRecent
+// of them twice are remembered.
 package transport

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/quic-go/quic-go"
@@ -18,18 +19,25 @@ var (
 	errFast   = errors.New("too many handshakes")
 )
 
-// knownFactor is how many handshakes of known clients may begin for each of a stranger.
-const knownFactor = 10
+const (
+	// knownFactor is how many handshakes of known clients may begin for each of a stranger.
+	knownFactor = 10
+	// proofFactor is how many Retries may be sent for each handshake of a stranger: one costs a fiftieth of a handshake, or less.
+	proofFactor = 20
+)
 
 // gate counts connections, handshakes included, and decides who may begin one.
 //
 // A handshake costs about a millisecond of a processor, whoever asks for it, and those who publish wait meanwhile. So handshakes are
 // rationed, and what is above the ration is refused, not put off: quic-go begins handshakes one after the other, and a stranger who
 // waits would hold up everybody behind him. A known client shows a token of this broker: it was connected within a day, from the same
-// address, or has just answered a Retry. Its ration is its own, so that a storm of strangers does not keep it out after a restart.
+// address. Its ration is its own, so that a storm of strangers does not keep it out after a restart.
+//
+// Senders of forged addresses get half of the strangers' ration, and half of the table, at most: what is left is for strangers who
+// have answered a Retry, which such a sender never sees.
 type gate struct {
-	max, maxPerIP    int
-	strangers, known *rate.Limiter
+	max, maxPerIP            int
+	strangers, known, proofs *rate.Limiter
 
 	refused *prometheus.CounterVec
 	retries prometheus.Counter
@@ -38,6 +46,7 @@ type gate struct {
 	mu    sync.Mutex
 	total int                // guarded by mu
 	perIP map[netip.Addr]int // guarded by mu; sum of values == total
+	asked *recent            // guarded by mu; who was sent a Retry: its token is that of a stranger
 }
 
 func newGate(cfg Config) *gate {
@@ -45,7 +54,9 @@ func newGate(cfg Config) *gate {
 		max: cfg.MaxConnections, maxPerIP: cfg.MaxPerIP,
 		strangers: rationOf(cfg.HandshakesPerSecond),
 		known:     rationOf(cfg.HandshakesPerSecond * knownFactor),
+		proofs:    rationOf(cfg.HandshakesPerSecond * proofFactor),
 		perIP:     make(map[netip.Addr]int),
+		asked:     newRecent(retryAge * cfg.HandshakeTimeout),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "trunkline_transport_refused_connections_total",
 			Help: "Connections refused before their handshake, by reason.",
@@ -68,36 +79,52 @@ func newGate(cfg Config) *gate {
 // rationOf allows n a second, and after a quiet second n at once.
 func rationOf(n int) *rate.Limiter { return rate.NewLimiter(rate.Limit(n), n) }
 
-// mustProve asks a stranger for a Retry when the table fills: a sender of forged addresses then costs neither memory nor somebody
-// else's share. The Retry is taken out of the strangers' ration, because who answers it is no stranger; without a ration left it is
-// not asked for, and admit refuses.
-func (g *gate) mustProve(net.Addr) bool {
+// wary reports whether strangers have to prove their addresses: half of the table or of their ration is in use.
+func (g *gate) wary() bool {
 	g.mu.Lock()
-	crowded := g.total >= g.max/2
-	g.mu.Unlock()
-	if !crowded || !g.strangers.Allow() {
+	defer g.mu.Unlock()
+	return g.total >= g.max/2 || g.strangers.Tokens() < float64(g.strangers.Burst()/2+1)
+}
+
+// mustProve asks a stranger for a Retry. Above the ration of those it does not, and admit refuses.
+func (g *gate) mustProve(a net.Addr) bool {
+	if !g.wary() || !g.proofs.Allow() {
 		return false
 	}
+	g.mu.Lock()
+	g.asked.add(portOf(a), time.Now())
+	g.mu.Unlock()
 	g.retries.Inc()
 	return true
 }
 
 // admit counts a new connection until ctx, which quic-go ends with the connection, is done.
 func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	ration := g.strangers
-	if info.AddrVerified {
-		ration = g.known
-	}
-	if !ration.Allow() {
+	if !g.mayBegin(info) {
 		g.refused.WithLabelValues("fast").Inc()
 		return nil, errFast
 	}
-	ip := addrOf(info.RemoteAddr)
+	ip := portOf(info.RemoteAddr).Addr()
 	if err := g.enter(ip); err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { g.leave(ip) })
 	return ctx, nil
+}
+
+// mayBegin takes a handshake out of its ration. That of a token that does not say whether it came with a Retry follows from whom one was
+// sent to.
+func (g *gate) mayBegin(info *quic.ClientInfo) bool {
+	if !info.AddrVerified {
+		return !g.wary() && g.strangers.Allow()
+	}
+	g.mu.Lock()
+	stranger := g.asked.has(portOf(info.RemoteAddr))
+	g.mu.Unlock()
+	if stranger {
+		return g.strangers.Allow()
+	}
+	return g.known.Allow()
 }
 
 func (g *gate) enter(ip netip.Addr) error {
@@ -127,9 +154,11 @@ func (g *gate) leave(ip netip.Addr) {
 	g.open.Set(float64(g.total))
 }
 
-func addrOf(a net.Addr) netip.Addr {
-	if u, ok := a.(*net.UDPAddr); ok {
-		return u.AddrPort().Addr().Unmap().WithZone("")
+func portOf(a net.Addr) netip.AddrPort {
+	u, ok := a.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
 	}
-	return netip.Addr{}
+	p := u.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
 }

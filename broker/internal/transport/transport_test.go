@@ -110,6 +110,18 @@ func TestStrangersAreRationed(t *testing.T) {
 	require.Eventually(t, func() bool { return comeAndGo(l, client) == nil }, 5*time.Second, 100*time.Millisecond, "another second, another stranger")
 }
 
+// TestForgedAddressesKeepNobodyOut: who never answers gets half of the ration, and a stranger who does the rest.
+func TestForgedAddressesKeepNobodyOut(t *testing.T) {
+	server, client := transporttest.Certificates(t)
+	l := transporttest.Listen(t, transport.Config{TLS: server, HandshakesPerSecond: 4})
+	echo(t, l)
+	for range 30 {
+		transporttest.Knock(t, l.Addr(), client)
+	}
+	c := transporttest.Dial(t, l.Addr(), client)
+	speak(t, c)
+}
+
 func TestApplicationProtocol(t *testing.T) {
 	server, client := transporttest.Certificates(t)
 	per := server.Clone()

@@ -96,6 +96,35 @@ func TryDialKnown(addr net.Addr, conf *tls.Config, tokens quic.TokenStore) (*Cli
 	return c, nil
 }
 
+// deaf is a socket that understands nothing, as that of somebody who forges another's address. heard is called when something comes.
+type deaf struct {
+	net.PacketConn
+	heard context.CancelFunc
+}
+
+func (d deaf) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := d.PacketConn.ReadFrom(b)
+		if err != nil {
+			return n, from, err
+		}
+		d.heard()
+	}
+}
+
+// Knock begins a handshake, does not go on with it whatever the answer is, and returns when there was one.
+func Knock(t testing.TB, addr net.Addr, conf *tls.Config) {
+	t.Helper()
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	tr := &quic.Transport{Conn: deaf{socket, cancel}}
+	_, err = tr.Dial(ctx, addr, conf, &quic.Config{})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, errors.Join(tr.Close(), socket.Close()))
+}
+
 // Hangup ends the connection in order.
 func (c *Client) Hangup() {
 	_ = c.CloseWithError(quic.ApplicationErrorCode(protocol.CodeClosing), "bye")
