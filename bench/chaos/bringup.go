@@ -34,7 +34,7 @@ func (r *run) bringUp(ctx context.Context) error {
 	if r.admin, err = r.connect(up); err != nil {
 		return err
 	}
-	wanted := client.TopicSpec{Partitions: r.opts.Partitions, Replicas: r.opts.Brokers}
+	wanted := client.TopicSpec{Partitions: r.opts.Partitions, Replicas: r.opts.Replicas}
 	wanted.RetentionBytes = keepBytes
 	if _, err := r.admin.Admin().CreateTopic(up, topic, wanted); err != nil {
 		return err

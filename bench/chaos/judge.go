@@ -67,8 +67,8 @@ func (r *run) unequal(ctx context.Context) error {
 		return err
 	}
 	for _, p := range d.Partitions {
-		if len(p.Replicas) != r.opts.Brokers {
-			return fmt.Errorf("partition %d has replicas on brokers %v, not %d", p.Partition, p.Replicas, r.opts.Brokers)
+		if len(p.Replicas) != r.opts.Replicas {
+			return fmt.Errorf("partition %d has replicas on brokers %v, not %d", p.Partition, p.Replicas, r.opts.Replicas)
 		}
 		end := protocol.Offset(r.load.trail.End(int32(p.Partition)))
 		for _, s := range p.States {
@@ -172,7 +172,7 @@ func (r *run) compare(ctx context.Context) error {
 		data = append(data, brokerData(r.cluster.Dir(), id))
 	}
 	var err error
-	if r.res.Compared, err = compareReplicas(data, r.opts.Brokers); err != nil {
+	if r.res.Compared, err = compareReplicas(data, r.opts.Replicas); err != nil {
 		return err
 	}
 	for _, d := range r.res.Compared.Differ {

@@ -19,6 +19,7 @@ type Options struct {
 	Rows   []string      // names of Rows, mixed by the seed, or one of Words
 	Pairs  bool          // some faults come while another one is in force
 	Load   float64       // the load goes at this part of the rate that it is found to reach, see PartLoad; 0: as fast as answers come
+	Rate   float64       // with Load: so many messages a second at most; 0: no bound
 	Count  int           // faults, at most
 	Time   time.Duration // no fault begins later; 0: Count alone decides
 	Every  time.Duration // from the beginning of one fault to that of the next, unless that is not over yet; 0: the schedule's
@@ -26,6 +27,7 @@ type Options struct {
 	Seed   uint64        // the schedule follows from it
 
 	Brokers       int
+	Replicas      int // of each partition; fewer than Brokers only with rows that hit no broker
 	Partitions    int
 	Producers     int
 	Subscriptions int
@@ -74,6 +76,7 @@ func (o Options) WithDefaults() Options {
 	o.Rows, pairs = expand(o.Rows)
 	o.Pairs = o.Pairs || pairs
 	setDefault(&o.Brokers, neededBrokers(o.Rows))
+	setDefault(&o.Replicas, o.Brokers)
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -121,12 +124,19 @@ func (o *Options) validate() error {
 	if o.Load < 0 || o.Load > 1 {
 		return fmt.Errorf("--load %g is outside 0 to 1", o.Load)
 	}
+	if o.Rate < 0 || o.Rate > 0 && o.Load == 0 {
+		return fmt.Errorf("--rate %g bounds what --load says: it needs one, and is not negative", o.Rate)
+	}
+	if o.Replicas < o.Brokers && !hitNobody(o.Rows) {
+		return fmt.Errorf("--replicas %d of %d brokers: rows that hit brokers need a replica on each", o.Replicas, o.Brokers)
+	}
 	if o.Load > 0 && paceOf(o.Rows) != rate.Inf {
 		return fmt.Errorf("rows %s have a pace of their own: leave --load out", strings.Join(o.Rows, ", "))
 	}
 	for _, err := range []error{
 		within("count", o.Count, 1, maxCount),
 		within("brokers", o.Brokers, neededBrokers(o.Rows), cluster.MaxBrokers),
+		within("replicas", o.Replicas, 3, o.Brokers),
 		within("partitions", o.Partitions, 1, maxPartitions),
 		within("producers", o.Producers, 1, maxProducers),
 		within("subscriptions", o.Subscriptions, 1, 16),
@@ -146,6 +156,11 @@ func within(flag string, value, low, high int) error {
 		return fmt.Errorf("--%s %d is outside %d to %d", flag, value, low, high)
 	}
 	return nil
+}
+
+// hitNobody reports whether all rows leave the brokers alone.
+func hitNobody(rows []string) bool {
+	return !slices.ContainsFunc(rows, func(name string) bool { return rowOf(name).Target != Nobody || changesMembers(rowOf(name).Fault) })
 }
 
 // flipsSegments reports whether stored records are damaged on purpose.
@@ -187,14 +202,14 @@ func (o *Options) Replay() string {
 	words := []string{
 		"trunkbench chaos", "--row", strings.Join(o.Rows, ","), "--count", fmt.Sprint(o.Count), "--seed", fmt.Sprint(o.Seed),
 		"--time", o.Time.String(), "--every", o.Every.String(), "--slack", fmt.Sprint(o.Slack),
-		"--brokers", fmt.Sprint(o.Brokers), "--partitions", fmt.Sprint(o.Partitions), "--producers", fmt.Sprint(o.Producers),
+		"--brokers", fmt.Sprint(o.Brokers), "--replicas", fmt.Sprint(o.Replicas), "--partitions", fmt.Sprint(o.Partitions), "--producers", fmt.Sprint(o.Producers),
 		"--subscriptions", fmt.Sprint(o.Subscriptions), "--in-flight", fmt.Sprint(o.InFlight), "--cargo-mb", fmt.Sprint(o.CargoMB), "--images", o.Images, "--image-mb", fmt.Sprint(o.ImageMB),
 	}
 	if o.Pairs {
 		words = append(words, "--pairs")
 	}
 	if o.Load > 0 {
-		words = append(words, "--load", fmt.Sprint(o.Load))
+		words = append(words, "--load", fmt.Sprint(o.Load), "--rate", fmt.Sprint(o.Rate))
 	}
 	for key, value := range o.Config {
 		words = append(words, "--set", key+"="+value)

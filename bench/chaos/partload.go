@@ -91,6 +91,9 @@ func (r *run) slowDown(ctx context.Context) error {
 		return fmt.Errorf("nothing was acknowledged in %v: there is no part of that", flatOut)
 	}
 	part.Rate = part.FlatOut * r.opts.Load
+	if r.opts.Rate > 0 {
+		part.Rate = min(part.Rate, r.opts.Rate)
+	}
 	r.res.PartLoad = part
 	r.load.goAt(part.Rate)
 	if err := sleep(ctx, partSettle); err != nil {

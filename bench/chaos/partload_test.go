@@ -108,4 +108,22 @@ func TestLoadIsAPartAndRepeated(t *testing.T) {
 	require.ErrorContains(t, o.validate(), "--load 1.5 is outside 0 to 1")
 	o = Options{Rows: []string{"overload"}, Load: 0.5}.WithDefaults()
 	require.ErrorContains(t, o.validate(), "pace of their own")
+	o = Options{Rows: []string{"roll"}, Rate: 100}.WithDefaults()
+	require.ErrorContains(t, o.validate(), "it needs one")
+	o.Load = 0.5
+	require.NoError(t, o.validate())
+	require.Contains(t, o.Replay(), "--load 0.5 --rate 100")
+}
+
+// TestFewerReplicasThanBrokers: where brokers are hit each has a replica, as what is expected of rows says.
+func TestFewerReplicasThanBrokers(t *testing.T) {
+	o := Options{Rows: []string{"none"}, Brokers: 5, Replicas: 3}.WithDefaults()
+	require.NoError(t, o.validate())
+	require.Contains(t, o.Replay(), "--brokers 5 --replicas 3")
+	o.Rows = []string{"none", "sigkill"}
+	require.ErrorContains(t, o.validate(), "--replicas 3 of 5 brokers")
+	o = Options{Rows: []string{"two-more"}, Brokers: 4, Replicas: 3}.WithDefaults()
+	require.ErrorContains(t, o.validate(), "need a replica on each")
+	o = Options{Rows: []string{"none"}, Replicas: 4}.WithDefaults()
+	require.ErrorContains(t, o.validate(), "--replicas 4 is outside 3 to 3")
 }
