@@ -178,6 +178,44 @@ func TestABrokerMoves(t *testing.T) {
 	p.closeAll()
 }
 
+// goOn checks that no broker has found that it cannot go on.
+func (p *party) goOn() {
+	p.t.Helper()
+	for id, b := range p.brokers {
+		select {
+		case err := <-b.fatal:
+			require.NoError(p.t, err, "broker %d", id)
+		default:
+		}
+	}
+}
+
+// TestANewBrokerWhereADeadOneWas: the others look for the dead one there, and are told whom they meet. That is no reason to stop, neither while
+// it is missed nor, at a start with the configuration of long ago, when it has left for good.
+func TestANewBrokerWhereADeadOneWas(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	p := newParty(t, 3)
+	p.topic("calls", 1, 3)
+	p.publish(3)
+	p.await("settled", p.settled)
+	p.close(2)
+	heir := p.joiner(4)
+	heir.Members = []Member{{ID: 4, Listen: p.members[1].Listen, Raft: p.members[1].Raft, Admin: p.members[1].Admin}}
+	p.open(heir)
+	require.NoError(t, p.brokers[1].meta.SetBrokerState(t.Context(), 2, 0, meta.Leaving))
+	p.await("2 is replaced", func() bool { return p.any().meta.Image().Retired(2) && p.settled() })
+	p.publish(3)
+	p.goOn()
+
+	p.close(1)
+	again := p.open(p.founder(1)) // whose members still name 2
+	p.await("it is back", p.settled)
+	require.NotContains(t, again.peers(), protocol.BrokerID(2))
+	p.publish(3)
+	p.goOn()
+	p.closeAll()
+}
+
 // TestARetiredBrokerStops, when it happens and at every start after it.
 func TestARetiredBrokerStops(t *testing.T) {
 	defer goleak.VerifyNone(t)
@@ -233,6 +271,8 @@ func TestAnOldImageDoesNotShrinkTheBook(t *testing.T) {
 	r = newRegistry(dir, meta.Understood())
 	require.Equal(t, map[protocol.BrokerID]string{2: "b:1", 3: "c:1"}, r.addresses(1, nil))
 	require.False(t, learn(8, map[protocol.BrokerID]peer{1: full[1]}), "nor after a restart")
+	require.True(t, learn(9, full), "founders of the configuration that left do not count from here on")
+	require.False(t, learn(9, full))
 	require.True(t, learn(12, map[protocol.BrokerID]peer{1: full[1], 2: full[2]}), "a broker was retired")
 
 	text, err := os.ReadFile(filepath.Join(cfg.DataDir, "identity.json"))

@@ -25,6 +25,7 @@ type registry struct {
 	// found there before it has registered anew, for which it may be needed: the metadata may have no majority without it.
 	said  map[protocol.BrokerID]string
 	moved chan struct{} // has a token when said has changed
+	heard bool          // the metadata was read since the start; guarded by mu
 }
 
 func newRegistry(dir *dataDir, levels protocol.Levels) *registry {
@@ -125,8 +126,9 @@ func (r *registry) formed() bool {
 	return r.dir.id.formed()
 }
 
-// learn remembers the brokers and the level of a version of the metadata, durably if something is new, and reports whether a broker is. An older version than
-// the one remembered says nothing, and neither does an empty one: the metadata is not here yet.
+// learn remembers the brokers and the level of a version of the metadata, durably if something is new, and reports whether a broker is, or this is
+// the first since the start: until then founders count that may have left. An older version than the one remembered says nothing, and neither
+// does an empty one: the metadata is not here yet.
 func (r *registry) learn(version uint64, level protocol.Level, book map[protocol.BrokerID]peer) (news bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,12 +136,14 @@ func (r *registry) learn(version uint64, level protocol.Level, book map[protocol
 		return false, nil
 	}
 	level = max(level, meta.LevelFirst)
+	first := !r.heard
+	r.heard = true
 	news = !maps.Equal(r.peers, book)
 	if !news && level <= max(r.dir.id.Level, meta.LevelFirst) {
-		return false, nil
+		return first, nil
 	}
 	maps.DeleteFunc(r.said, func(id protocol.BrokerID, _ string) bool { return book[id].Raft != r.peers[id].Raft }) // it registered since, or is gone
 	r.peers = maps.Clone(book)
 	r.dir.id.Peers, r.dir.id.PeersVersion, r.dir.id.Level = book, version, level
-	return news, r.dir.saveIdentity()
+	return news || first, r.dir.saveIdentity()
 }

@@ -106,7 +106,14 @@ func (b *Broker) rejected(by protocol.BrokerID, r raftnet.Reject) error {
 	return fmt.Errorf("broker %d refuses this broker (ID %d, data_dir %s): %s", by, b.cfg.Broker, b.cfg.DataDir, r.Reason)
 }
 
-func (b *Broker) onRejected(by protocol.BrokerID, r raftnet.Reject) { b.fail(b.rejected(by, r)) }
+// onRejected ends this broker, unless it is the other one that belongs elsewhere.
+func (b *Broker) onRejected(by protocol.BrokerID, r raftnet.Reject) {
+	if r.Code == raftnet.RejectForeignCluster && b.known.formed() {
+		b.log.Error("a broker of another cluster lives where one of this was", "broker", uint64(by), "reason", r.Reason)
+		return
+	}
+	b.fail(b.rejected(by, r))
+}
 
 // The network meets peers from its Start on, which is after the detector was made.
 func (b *Broker) onPeerDown(id protocol.BrokerID, boot [16]byte, cause string) {

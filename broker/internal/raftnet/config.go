@@ -62,7 +62,8 @@ type Config struct {
 	// CheckPeer may refuse a broker, peer or not, after its handshake message was read and its certificate was found to be
 	// its own. It is called from many goroutines, from New on.
 	CheckPeer func(PeerHello) *Reject
-	// OnRejected is told when a peer refuses us for a reason that trying again does not cure, see RejectCode.Retryable.
+	// OnRejected is told when a peer refuses us for a reason that trying again does not cure, see RejectCode.Retryable. It is not told
+	// what somebody else says who answers at the peer's address.
 	OnRejected func(protocol.BrokerID, Reject)
 	// OnPeerDown is told when the incarnation boot of a broker is known to be gone: all its connections closed and a
 	// redial refused, or a new incarnation was met. boot is zero if the broker was never met. OnPeerUp is told

@@ -39,7 +39,7 @@ type dialled struct {
 	hello PeerHello // of the listener
 }
 
-// dial connects to addr and shakes hands. A refused handshake comes back as *Reject (the other side refuses us)
+// dial connects to addr and shakes hands. A refused handshake comes back as *Reject (the other side, which is who was meant, refuses us)
 // or refusal (we refuse it).
 func (n *Network) dial(ctx context.Context, addr string, meant protocol.BrokerID, k kind, l lane) (dialled, error) {
 	host, _, err := net.SplitHostPort(addr)
@@ -89,19 +89,31 @@ func (n *Network) shake(
 	if err != nil {
 		return PeerHello{}, err
 	}
-	if h.version != helloVersion {
-		return PeerHello{}, &Reject{RejectVersion, fmt.Sprintf("peer speaks handshake version %d, this broker %d",
-			h.version, helloVersion)}
-	}
-	if h.code != 0 {
+	cert := conn.ConnectionState().PeerCertificates[0]
+	switch {
+	case h.version != helloVersion:
+		r := &Reject{RejectVersion, fmt.Sprintf("peer speaks handshake version %d, this broker %d", h.version, helloVersion)}
+		if meant != 0 {
+			return PeerHello{}, refusal{r}
+		}
+		return PeerHello{}, r
+	case h.code != 0 && strange(h.PeerHello, meant, cert):
+		return h.PeerHello, refusal{&Reject{h.code, fmt.Sprintf("broker %d answers where broker %d was expected: %s", h.Broker, meant, h.reason)}}
+	case h.code != 0:
 		return h.PeerHello, &Reject{h.code, h.reason}
 	}
 	if k != kindProbe {
-		if r := n.judge(h.PeerHello, k, meant, conn.ConnectionState().PeerCertificates[0]); r != nil {
+		if r := n.judge(h.PeerHello, k, meant, cert); r != nil {
 			return h.PeerHello, refusal{r}
 		}
 	}
 	return h.PeerHello, conn.SetDeadline(time.Time{})
+}
+
+// strange reports whether somebody else answers than who was meant. What he thinks of this broker says nothing about it: a new broker
+// may live where a dead one did, whom the others still look for there.
+func strange(h PeerHello, meant protocol.BrokerID, cert *x509.Certificate) bool {
+	return meant != 0 && (h.Broker != meant || pki.CheckBroker(cert, meant) != nil)
 }
 
 // judge decides whether this broker talks to the peer that says it is h over a connection of kind k (Inv2). meant is

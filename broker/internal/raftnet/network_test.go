@@ -10,6 +10,7 @@ import (
 	"time"
 
 	pb "github.com/lni/dragonboat/v4/raftpb"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline/trunkline/broker/internal/pki"
@@ -82,7 +83,6 @@ func TestHandshakeRefusals(t *testing.T) {
 		"foreign cluster": {func(cfg *Config) { cfg.ClusterID++ }, RejectForeignCluster},
 		"wiped directory": {func(cfg *Config) { cfg.DirID[3] = 9 }, RejectWipedDirectory},
 		"other's name":    {func(cfg *Config) { cfg.TLS = c.source(pki.BrokerName(3)) }, RejectCertificate},
-		"wrong address":   {func(cfg *Config) { cfg.Peers = map[protocol.BrokerID]string{3: c.addrs[1]} }, RejectWrongBroker},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -114,6 +114,26 @@ func TestHandshakeRefusals(t *testing.T) {
 			continue
 		}
 	})
+}
+
+// TestSomebodyElseAtAPeersAddress says nothing about this broker, whatever he says.
+func TestSomebodyElseAtAPeersAddress(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"of this cluster": func(*Config) {},
+		"of another":      func(cfg *Config) { cfg.ClusterID++ },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 3)
+			cfg := c.config(1, 1)
+			change(&cfg)
+			c.start(cfg)
+			cfg = c.config(2, 1)
+			cfg.Peers = map[protocol.BrokerID]string{3: c.addrs[1]}
+			two := c.start(cfg)
+			require.Eventually(t, func() bool { return testutil.ToFloat64(two.met.dials.WithLabelValues("3", "unwanted")) > 0 }, soon, time.Millisecond)
+			require.Empty(t, two.rejected)
+		})
+	}
 }
 
 // quietAbout drains what was reported, and fails if event was.
