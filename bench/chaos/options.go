@@ -125,7 +125,7 @@ func (o *Options) validate() error {
 		return fmt.Errorf("--load %g is outside 0 to 1", o.Load)
 	}
 	if o.Rate < 0 || o.Rate > 0 && o.Load == 0 {
-		return fmt.Errorf("--rate %g bounds what --load says: it needs one, and is not negative", o.Rate)
+		return fmt.Errorf("--load-rate %g bounds what --load says: it needs one, and is not negative", o.Rate)
 	}
 	if o.Replicas < o.Brokers && !hitNobody(o.Rows) {
 		return fmt.Errorf("--replicas %d of %d brokers: rows that hit brokers need a replica on each", o.Replicas, o.Brokers)
@@ -209,7 +209,7 @@ func (o *Options) Replay() string {
 		words = append(words, "--pairs")
 	}
 	if o.Load > 0 {
-		words = append(words, "--load", fmt.Sprint(o.Load), "--rate", fmt.Sprint(o.Rate))
+		words = append(words, "--load", fmt.Sprint(o.Load), "--load-rate", fmt.Sprint(o.Rate))
 	}
 	for key, value := range o.Config {
 		words = append(words, "--set", key+"="+value)

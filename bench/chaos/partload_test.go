@@ -112,7 +112,7 @@ func TestLoadIsAPartAndRepeated(t *testing.T) {
 	require.ErrorContains(t, o.validate(), "it needs one")
 	o.Load = 0.5
 	require.NoError(t, o.validate())
-	require.Contains(t, o.Replay(), "--load 0.5 --rate 100")
+	require.Contains(t, o.Replay(), "--load 0.5 --load-rate 100")
 }
 
 // TestFewerReplicasThanBrokers: where brokers are hit each has a replica, as what is expected of rows says.

@@ -83,7 +83,7 @@ func chaosFlags(cmd *cobra.Command, o *chaos.Options) {
 	f.StringSliceVar(&o.Rows, "row", o.Rows, "what happens; of several rows the seed mixes")
 	f.BoolVar(&o.Pairs, "pairs", false, "some faults of brokers come while one of the network is in force")
 	f.Float64Var(&o.Load, "load", 0, "the load goes at this part of the rate that it reaches, like 0.5, and how long publishes take is compared with before the faults")
-	f.Float64Var(&o.Rate, "rate", 0, "with --load: so many messages a second at most (default: no bound)")
+	f.Float64Var(&o.Rate, "load-rate", 0, "with --load: so many messages a second at most (default: no bound)")
 	f.IntVar(&o.CargoMB, "cargo-mb", o.CargoMB, "MiB of stored records that row lost-broker lays in first")
 	f.IntVar(&o.Count, "count", o.Count, "faults, at most")
 	f.DurationVar(&o.Time, "time", 0, "no fault begins later (default: --count alone decides)")
