@@ -43,7 +43,8 @@ type closer interface {
 
 // Connect connects to a cluster by the addresses (host:port) of one or more of its brokers; the others
 // are found through them. It tries until ctx ends, at most 10 s if ctx has no deadline, and gives up
-// early when no address can ever work, for example because of certificates.
+// early when no address can ever work, for example because of certificates. A broker that does not know its cluster yet,
+// because it has just started or no majority is up, is not enough: Connect waits for what it learns, or for another one.
 func Connect(ctx context.Context, addrs []string, opts ...Option) (*Client, error) {
 	cfg := config{name: filepath.Base(os.Args[0]), warm: 3}
 	for _, o := range opts {
@@ -201,7 +202,7 @@ type Broker struct {
 	State     protocol.BrokerState // active, drained or leaving
 }
 
-// Brokers lists the brokers of the cluster from the newest image the client has.
+// Brokers lists the brokers of the cluster, at least one, from the newest image the client has.
 func (c *Client) Brokers() []Broker {
 	image, _ := c.cluster.Image()
 	list := make([]Broker, 0, len(image.Brokers))

@@ -90,6 +90,36 @@ func TestConnectWaits(t *testing.T) {
 	require.NoError(t, <-got)
 }
 
+// TestConnectWaitsForTheCluster: a broker that has just started knows no broker and no topic, which is not what its cluster has. What it
+// learns counts, and so does what the other addresses say, which were not there at first.
+func TestConnectWaitsForTheCluster(t *testing.T) {
+	for name, news := range map[string]func(*fakebroker.Cluster) error{
+		"it learns":          func(fc *fakebroker.Cluster) error { fc.Blank(1, false); return nil },
+		"another one is met": func(fc *fakebroker.Cluster) error { return fc.Restart(2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan protocol.BrokerID, 100)
+			fc := start(t, fakebroker.Config{Nodes: 2, Subscribed: func(id protocol.BrokerID) { asked <- id }})
+			fc.Blank(1, true)
+			fc.Kill(2)
+			got := make(chan *client.Client, 1)
+			go func() {
+				c, err := client.Connect(within(t), fc.Addrs(), client.WithTLSConfig(fc.TLS()))
+				if err != nil {
+					t.Error(err)
+				}
+				got <- c
+			}()
+			require.Equal(t, protocol.BrokerID(1), <-asked)
+			require.NoError(t, news(fc))
+			c := <-got
+			require.NotNil(t, c)
+			require.Len(t, c.Brokers(), 2)
+			require.NoError(t, c.Close(within(t)))
+		})
+	}
+}
+
 // TestKilledBrokerIsNoticed: the kernel says that the port is closed, long before any timeout.
 func TestKilledBrokerIsNoticed(t *testing.T) {
 	fc := start(t, fakebroker.Config{Nodes: 1})

@@ -16,7 +16,7 @@ import (
 	"github.com/trunkline/trunkline/protocol"
 )
 
-// withClient runs something that takes as long as it takes.
+// withClient runs something that takes as long as it takes; whatever in it has to be bounded it bounds itself.
 func withClient(ctx context.Context, file string, do func(*client.Client) error) (err error) {
 	c, err := connect(ctx, file)
 	if err != nil {

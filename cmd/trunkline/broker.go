@@ -3,18 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/trunkline/trunkline/client"
 	"github.com/trunkline/trunkline/protocol"
 )
-
-// watchEvery is how often a command that waits looks at the cluster.
-const watchEvery = 500 * time.Millisecond
 
 func brokerCommand(contextFile *string) *cobra.Command {
 	cmd := &cobra.Command{
@@ -79,82 +74,6 @@ func brokerList(contextFile *string) *cobra.Command {
 	return cmd
 }
 
-// brokerChange is a command that changes the state of the broker named by its argument, and then waits until done says so.
-type brokerChange struct {
-	use, short string
-	to         protocol.BrokerState
-	check      func(ctx context.Context, a *client.Admin, id protocol.BrokerID) error // before; nil: none
-	done       func(b *client.BrokerStatus) (left string)                             // b is nil when the broker is gone; left "": done
-	say        string
-}
-
-func (c brokerChange) command(contextFile *string) *cobra.Command {
-	var wait time.Duration
-	cmd := &cobra.Command{
-		Use: c.use, Short: c.short, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := brokerID(args[0])
-			if err != nil {
-				return err
-			}
-			err = withAdmin(cmd.Context(), *contextFile, func(ctx context.Context, a *client.Admin) error {
-				if c.check != nil {
-					if err := c.check(ctx, a, id); err != nil {
-						return err
-					}
-				}
-				return a.SetBrokerState(ctx, id, c.to)
-			})
-			if err != nil {
-				return err
-			}
-			return c.watch(cmd.Context(), cmd.OutOrStdout(), *contextFile, id, wait)
-		},
-	}
-	cmd.Flags().DurationVar(&wait, "wait", time.Hour, "wait so long until it is done (0: do not wait); it goes on when this command has ended")
-	return cmd
-}
-
-// watch prints what is left whenever that changes, until nothing is.
-func (c brokerChange) watch(ctx context.Context, out io.Writer, contextFile string, id protocol.BrokerID, wait time.Duration) error {
-	if c.done == nil || wait == 0 {
-		_, err := fmt.Fprintf(out, "broker %d: %s\n", id, c.to)
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	said := ""
-	for {
-		left := ""
-		err := withAdmin(ctx, contextFile, func(ctx context.Context, a *client.Admin) error {
-			brokers, err := a.ClusterStatus(ctx)
-			if err != nil {
-				return err
-			}
-			left = c.done(find(brokers, id))
-			return nil
-		})
-		switch {
-		case err != nil && ctx.Err() == nil:
-			left = err.Error()
-		case err == nil && left == "":
-			_, err := fmt.Fprintf(out, "broker %d: %s\n", id, c.say)
-			return err
-		}
-		if left != said && left != "" {
-			said = left
-			if _, err := fmt.Fprintf(out, "broker %d: %s\n", id, left); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("broker %d: not done after %v, and goes on: %s; `trunkline cluster plan` says how far it is, or what keeps it", id, wait, said)
-		case <-time.After(watchEvery):
-		}
-	}
-}
-
 func find(brokers []client.BrokerStatus, id protocol.BrokerID) *client.BrokerStatus {
 	for i := range brokers {
 		if brokers[i].ID == id {
@@ -162,83 +81,6 @@ func find(brokers []client.BrokerStatus, id protocol.BrokerID) *client.BrokerSta
 		}
 	}
 	return nil
-}
-
-func brokerDrain(contextFile *string) *cobra.Command {
-	return brokerChange{
-		use: "drain ID", short: "Take the leaderships from a broker and give it nothing new", to: protocol.BrokerDrained,
-		say:  "drained: it leads nothing and can be stopped, if `trunkline cluster health` finds no replica elsewhere that lacks records",
-		done: draining,
-	}.command(contextFile)
-}
-
-func brokerUndrain(contextFile *string) *cobra.Command {
-	return brokerChange{
-		use: "undrain ID", short: "Make a drained broker, or one that leaves, active again", to: protocol.BrokerActive,
-	}.command(contextFile)
-}
-
-// draining says what keeps a broker that is drained.
-func draining(b *client.BrokerStatus) string {
-	if b != nil && b.Err == nil && b.Leading > 0 {
-		return "it leads " + plural(b.Leading, "partition")
-	}
-	return ""
-}
-
-// leaving says what keeps a broker that leaves.
-func leaving(b *client.BrokerStatus) string {
-	switch {
-	case b == nil:
-		return ""
-	case b.Err != nil:
-		return "does not answer; its replicas are made anew on others"
-	case b.Replicas > 0:
-		return plural(b.Replicas, "replica") + " to be moved away"
-	}
-	return "its replicas are gone; it is about to be retired"
-}
-
-const goneForGood = "retired: its process can be stopped and its data_dir deleted; its ID is never used again"
-
-func brokerDecommission(contextFile *string) *cobra.Command {
-	return brokerChange{
-		use: "decommission ID", short: "Move everything off a broker, alive or lost, and retire it for good", to: protocol.BrokerLeaving,
-		done: leaving, say: goneForGood,
-	}.command(contextFile)
-}
-
-func brokerReplace(contextFile *string) *cobra.Command {
-	var with string
-	change := brokerChange{
-		use: "replace ID", short: "Put a broker that has joined in the place of another one, which is retired", to: protocol.BrokerLeaving,
-		done: leaving, say: goneForGood,
-		check: func(ctx context.Context, a *client.Admin, id protocol.BrokerID) error {
-			heir, err := brokerID(with)
-			if err != nil {
-				return fmt.Errorf("--with: %w", err)
-			}
-			brokers, err := a.ClusterStatus(ctx)
-			if err != nil {
-				return err
-			}
-			switch b := find(brokers, heir); {
-			case heir == id:
-				return fmt.Errorf("--with %d: a broker cannot replace itself: an ID whose data are lost is never used again", heir)
-			case b == nil:
-				return fmt.Errorf("--with %d: there is no such broker yet: start it with an empty data_dir and `join`, then ask again", heir)
-			case b.Err != nil || b.State != protocol.BrokerActive:
-				return fmt.Errorf("--with %d: it is %s and answers: %t; it must be active and answer", heir, b.State, b.Err == nil)
-			}
-			return nil
-		},
-	}
-	cmd := change.command(contextFile)
-	cmd.Flags().StringVar(&with, "with", "", "ID of the broker that has joined for it (required)")
-	if err := cmd.MarkFlagRequired("with"); err != nil {
-		panic(err) // the flag is defined one line above
-	}
-	return cmd
 }
 
 type moveRow struct {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,17 +26,6 @@ func TestBrokerRows(t *testing.T) {
 	require.Equal(t, "2\th:1\ta\tactive\tyes\t3\t9\tv1", r.line())
 	r.Alive = false
 	require.Equal(t, "2\th:1\ta\tactive\tno\t-\t-\t-", r.line(), "nothing is known of it")
-}
-
-func TestWhatKeepsABroker(t *testing.T) {
-	silent := &client.BrokerStatus{Err: errors.New("no connection")}
-	require.Equal(t, "it leads 1 partition", draining(&client.BrokerStatus{Leading: 1}))
-	require.Empty(t, draining(&client.BrokerStatus{}))
-	require.Empty(t, draining(silent), "it leads nothing that it could be relieved of")
-	require.Equal(t, "2 replicas to be moved away", leaving(&client.BrokerStatus{Replicas: 2}))
-	require.Contains(t, leaving(silent), "made anew")
-	require.Contains(t, leaving(&client.BrokerStatus{}), "about to be retired")
-	require.Empty(t, leaving(nil), "it is gone")
 }
 
 func TestAlteredTopics(t *testing.T) {

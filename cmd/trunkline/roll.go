@@ -44,23 +44,16 @@ is waited for until --wait is over.`,
   trunkline cluster roll --restart-cmd 'systemctl restart trunklined@{id}' --dry-run
   trunkline cluster roll --local /tmp/tl      # a cluster of trunkline local`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd.Context(), *contextFile)
-			if err != nil {
-				return err
-			}
-			defer func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), callLimit)
-				defer cancel()
-				_ = c.Close(ctx) // nothing of it is unsent
-			}()
-			r, err := f.roller(c.Admin(), cmd.OutOrStdout())
-			if err != nil {
-				return err
-			}
-			if f.dryRun {
-				return r.rehearse(cmd.Context())
-			}
-			return r.roll(cmd.Context())
+			return withClient(cmd.Context(), *contextFile, func(c *client.Client) error {
+				r, err := f.roller(c.Admin(), cmd.OutOrStdout())
+				if err != nil {
+					return err
+				}
+				if f.dryRun {
+					return r.rehearse(cmd.Context())
+				}
+				return r.roll(cmd.Context())
+			})
 		},
 	}
 	cmd.Flags().StringVar(&f.command, "restart-cmd", "", "command that restarts a broker")
@@ -189,7 +182,7 @@ func (r *roller) one(ctx context.Context, b client.BrokerStatus) error {
 	if err := r.setState(ctx, b.ID, protocol.BrokerDrained); err != nil {
 		return r.stopped(b.ID, "it may be drained", err)
 	}
-	if err := r.until(ctx, r.wait, b.ID, drained(b.ID)); err != nil {
+	if err := r.until(ctx, r.wait, b.ID, func(facts *clusterFacts) string { return facts.draining(b.ID) }); err != nil {
 		return r.stopped(b.ID, "it is drained and was not restarted", err)
 	}
 	r.say("broker %d: drained; %s", b.ID, r.what(b))

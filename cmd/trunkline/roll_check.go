@@ -72,22 +72,20 @@ func (c *clusterFacts) wouldStop(id protocol.BrokerID) string {
 		id, plural(len(stop), "partition"), c.names(stop))
 }
 
-// drained returns what says how many partitions a broker leads still.
-func drained(id protocol.BrokerID) func(*clusterFacts) string {
-	return func(c *clusterFacts) string {
-		b := find(c.brokers, id)
-		switch {
-		case b == nil:
-			return "it is not in the cluster any more"
-		case b.Err != nil:
-			return fmt.Sprintf("it does not answer: %v", b.Err)
-		case b.State != protocol.BrokerDrained:
-			return fmt.Sprintf("it is %s", b.State)
-		case b.Leading > 0:
-			return fmt.Sprintf("it leads %s", plural(b.Leading, "partition"))
-		}
-		return ""
+// draining says what keeps a broker from being drained, "" if nothing does.
+func (c *clusterFacts) draining(id protocol.BrokerID) string {
+	b := find(c.brokers, id)
+	switch {
+	case b == nil:
+		return "it is not in the cluster any more"
+	case b.Err != nil:
+		return fmt.Sprintf("it does not answer: %v", b.Err)
+	case b.State != protocol.BrokerDrained:
+		return fmt.Sprintf("it is %s", b.State)
+	case b.Leading > 0:
+		return fmt.Sprintf("it leads %s", plural(b.Leading, "partition"))
 	}
+	return ""
 }
 
 // notBack says why a broker whose restart began a while ago is not back, "" if it is.

@@ -86,8 +86,9 @@ type Cluster struct {
 	seedErrs     map[string]error // why a seed can not be used, while it can not
 }
 
-// Open connects to the first seed that answers and waits for its image. It tries until ctx ends, or
-// until every seed has failed for a reason that will not pass.
+// Open connects to the seeds and waits for the first image that names brokers: what a broker knows that has just
+// started, or whose cluster has not formed yet, is nothing, which is not to be taken for a cluster without brokers
+// and topics. It tries until ctx ends, or until every seed has failed for a reason that will not pass.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	c := &Cluster{
 		cfg: cfg, lost: make(chan struct{}, 1),
@@ -105,7 +106,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	c.wg.Go(c.runRefresh)
 	for {
 		image, changed := c.Image()
-		if image != nil {
+		if image.formed() {
 			return c, nil
 		}
 		select {
@@ -116,9 +117,18 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 			return nil, err
 		case <-ctx.Done():
 			c.Close()
-			return nil, fmt.Errorf("%w: %w%s", ErrNoBroker, context.Cause(ctx), c.seedReasons())
+			return nil, fmt.Errorf("%w: %w%s", unopened(image), context.Cause(ctx), c.seedReasons())
 		}
 	}
+}
+
+// unopened is why Open has to give up with no other image than this one.
+func unopened(image *Image) error {
+	if image == nil {
+		return ErrNoBroker
+	}
+	return fmt.Errorf("%w that knows the cluster: those that answer have just started, or their cluster has not "+
+		"formed; bring up a majority of its members, their /readyz says what they wait for", ErrNoBroker)
 }
 
 // Close ends all connections and waits for every goroutine. Sessions in Follow must have ended.

@@ -70,6 +70,22 @@ func TestNewsInAnyOrder(t *testing.T) {
 	require.Equal(t, Leader{}, leader(), "the topic is gone")
 }
 
+// TestAnEmptyImageIsNoCluster: and what Open says for want of a better one.
+func TestAnEmptyImageIsNoCluster(t *testing.T) {
+	c := offline()
+	i, _ := c.Image()
+	require.False(t, i.formed())
+	require.Equal(t, ErrNoBroker, unopened(i))
+	c.apply(&wire.Metadata{})
+	i, _ = c.Image()
+	require.False(t, i.formed())
+	require.ErrorIs(t, unopened(i), ErrNoBroker)
+	require.ErrorContains(t, unopened(i), "bring up a majority of its members")
+	c.apply(&wire.Metadata{Version: 1, Brokers: []wire.BrokerInfo{{ID: 7}}})
+	i, _ = c.Image()
+	require.True(t, i.formed())
+}
+
 func TestBackoff(t *testing.T) {
 	var b backoff
 	require.Zero(t, b.next())

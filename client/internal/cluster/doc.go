@@ -13,7 +13,7 @@
 //     nothing that has moved away from it.
 //  3. A connection that was needed once is dialled again for ever, with jittered backoff, until its
 //     broker leaves the image or the cluster is closed.
-//  4. While nothing is connected the seed addresses are tried as well.
+//  4. While nothing is connected, or no broker is known yet, the seed addresses are tried as well.
 //  5. News is pushed by every connected broker; while a partition is stuck they are asked as well.
 //
 // Bounds: one goroutine per broker, one for refreshing, and one for the seeds with one more per

@@ -27,6 +27,10 @@ func newImage(m *wire.Metadata) *Image {
 	return i
 }
 
+// formed reports whether the image, which may be nil, is of a cluster: one without brokers is that of a broker which has
+// not heard anything of its cluster yet.
+func (i *Image) formed() bool { return i != nil && len(i.Brokers) > 0 }
+
 // Topic finds a topic by name.
 func (i *Image) Topic(name string) (*wire.TopicInfo, bool) {
 	t, ok := i.byName[name]
@@ -150,7 +154,8 @@ func (c *Cluster) forget() {
 	}
 }
 
-// Image returns the newest image and a channel that is closed when there is a newer one.
+// Image returns the newest image, which names at least one broker once Open has returned, and a channel that is closed
+// when there is a newer one.
 func (c *Cluster) Image() (*Image, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

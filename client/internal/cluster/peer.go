@@ -233,14 +233,16 @@ func (c *Cluster) connected() ([]*conn.Conn, <-chan struct{}) {
 	return list, c.liveChanged
 }
 
-// runSeeds dials the seeds at the beginning, and again whenever nothing has been connected for a while.
+// runSeeds dials the seeds at the beginning, again whenever nothing has been connected for a while, and those that were not
+// reached for as long as nobody knows a broker.
 func (c *Cluster) runSeeds() {
 	var b backoff
 	for c.ctx.Err() == nil {
 		c.mu.Lock()
 		live, changed, known := c.live, c.liveChanged, len(c.peers)
+		formed, newer := c.image.formed(), c.imageChanged
 		c.mu.Unlock()
-		if live > 0 {
+		if live > 0 && formed {
 			b.reset()
 			select {
 			case <-changed:
@@ -248,9 +250,14 @@ func (c *Cluster) runSeeds() {
 			}
 			continue
 		}
-		if known > 0 { // their own loops come first
-			_ = wait(c.ctx, time.Second, changed)
-			if list, _ := c.connected(); len(list) > 0 {
+		if known > 0 { // their own loops come first, and those that answer may come to know the cluster
+			news := changed
+			if live > 0 {
+				news = newer
+			}
+			_ = wait(c.ctx, time.Second, news)
+			list, _ := c.connected()
+			if image, _ := c.Image(); len(list) > 0 && (live == 0 || image.formed()) {
 				continue
 			}
 		}
@@ -259,12 +266,15 @@ func (c *Cluster) runSeeds() {
 	}
 }
 
-// dialSeeds dials all seeds at once and hands the connections to their peers.
+// dialSeeds dials all seeds that are not connected, at once, and hands the connections to their peers.
 func (c *Cluster) dialSeeds(attempt int) {
 	c.setSeeding(true)
 	defer c.setSeeding(false)
 	var wg sync.WaitGroup
 	for _, addr := range c.cfg.Seeds {
+		if c.reached(addr) {
+			continue
+		}
 		wg.Go(func() {
 			cn, err := c.dial(c.ctx, addr, attempt)
 			if err != nil {
@@ -275,6 +285,18 @@ func (c *Cluster) dialSeeds(attempt int) {
 		})
 	}
 	wg.Wait()
+}
+
+// reached reports whether there is a connection to the broker that was found at a seed.
+func (c *Cluster) reached(seed string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.peers {
+		if p.seed == seed && p.conn != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Cluster) setSeeding(on bool) {

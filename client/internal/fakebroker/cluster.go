@@ -57,6 +57,8 @@ type Config struct {
 	MaxStreams int64
 	// Dialled is told of every handshake whether the client showed a token of this node. May be nil.
 	Dialled func(known bool)
+	// Subscribed is told of every client that asked a node for its images. May be nil.
+	Subscribed func(id protocol.BrokerID)
 }
 
 // Cluster is a set of nodes and what they share.
@@ -195,6 +197,15 @@ func (c *Cluster) Stop(id protocol.BrokerID) { c.node(id).stopped.Store(true) }
 // Continue undoes Stop.
 func (c *Cluster) Continue(id protocol.BrokerID) { c.node(id).stopped.Store(false) }
 
+// Blank makes a node know nothing of the cluster, as a broker that has just started, or the opposite, which it pushes.
+func (c *Cluster) Blank(id protocol.BrokerID, blank bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.nodes[id]
+	n.blank = blank
+	n.push(wire.AppendFrame(nil, protocol.KindMetadata, c.image(n)))
+}
+
 // DropConns breaks all connections of a node, which goes on.
 func (c *Cluster) DropConns(id protocol.BrokerID) { c.node(id).dropConns() }
 
@@ -250,14 +261,16 @@ func (c *Cluster) deleteTopic(name string) {
 // publish counts a version and pushes the image. Called with mu held.
 func (c *Cluster) publish() {
 	c.version++
-	frame := wire.AppendFrame(nil, protocol.KindMetadata, c.image())
 	for _, n := range c.nodes {
-		n.push(frame)
+		n.push(wire.AppendFrame(nil, protocol.KindMetadata, c.image(n)))
 	}
 }
 
-// image is the present metadata. Called with mu held.
-func (c *Cluster) image() *wire.Metadata {
+// image is the present metadata as a node knows it. Called with mu held.
+func (c *Cluster) image(n *node) *wire.Metadata {
+	if n.blank {
+		return &wire.Metadata{}
+	}
 	m := &wire.Metadata{Version: c.version}
 	ids := slices.Sorted(maps.Keys(c.nodes))
 	for _, id := range ids {

@@ -23,6 +23,7 @@ type node struct {
 	addr    string
 	stopped atomic.Bool
 	resets  quic.StatelessResetKey
+	blank   bool // it knows nothing of the cluster; guarded by Cluster.mu
 
 	mu    sync.Mutex // guards the following
 	sock  *net.UDPConn
@@ -242,12 +243,15 @@ func (s *session) control(ctx context.Context, st *quic.Stream, r *frame.Reader)
 			s.out <- frame.Append(nil, protocol.KindPong, body)
 		case protocol.KindMetadataSubscribe:
 			s.n.c.mu.Lock()
-			image := wire.AppendFrame(nil, protocol.KindMetadata, s.n.c.image())
+			image := wire.AppendFrame(nil, protocol.KindMetadata, s.n.c.image(s.n))
 			s.n.mu.Lock()
 			s.n.conns[s] = struct{}{}
 			s.n.mu.Unlock()
 			s.out <- image
 			s.n.c.mu.Unlock()
+			if s.n.c.cfg.Subscribed != nil {
+				s.n.c.cfg.Subscribed(s.n.id)
+			}
 		}
 	}
 }

@@ -167,7 +167,7 @@ func (s *session) answer(req *wire.Request) (*wire.Response, error) {
 	c := s.n.c
 	switch {
 	case req.Metadata != nil:
-		return &wire.Response{Metadata: c.image()}, nil
+		return &wire.Response{Metadata: c.image(s.n)}, nil
 	case req.InitProducer != nil:
 		p, ok := c.producers[req.InitProducer.Name]
 		if !ok {

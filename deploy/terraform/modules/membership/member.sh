@@ -20,9 +20,11 @@ notes=$DIRECTORY/.membership
 fail() { echo "broker $id: $*" >&2; exit 1; }
 ask() { "$TRUNKLINE" --context "$context" "$@"; }
 
-# row ID prints "STATE ANSWERS" of a broker, nothing if the cluster does not know it. The list is indented JSON, a key a line.
+# row ID prints "STATE ANSWERS" of a broker, nothing if the broker that was asked does not know it: who has just started or joined may
+# know less than the cluster. It fails if nobody could be asked. The list is indented JSON, a key a line.
 row() {
-	ask broker list --json | awk -v id="$1" '
+	list=$(ask broker list --json) || return
+	echo "$list" | awk -v id="$1" '
 		/"id":/ { found = ($2 + 0 == id) }
 		found && /"state":/ { gsub(/[",]/, "", $2); state = $2 }
 		found && /"alive":/ { gsub(/,/, "", $2); print state, $2 }'
@@ -30,7 +32,8 @@ row() {
 
 # others ID prints the brokers besides ID that are not active or do not answer.
 others() {
-	ask broker list --json | awk -v id="$1" '
+	list=$(ask broker list --json) || return
+	echo "$list" | awk -v id="$1" '
 		/"id":/ { n = $2 + 0 }
 		/"state":/ { gsub(/[",]/, "", $2); state = $2 }
 		/"alive":/ { gsub(/,/, "", $2); if (n != id && (state != "active" || $2 != "true")) print "broker", n, "is", state ($2 == "true" ? "" : ", does not answer") }'
@@ -63,6 +66,16 @@ until_well() {
 	done
 }
 
+# gone VERB tries VERB (drain, decommission), which the metadata decide, and returns 0 if they have no such broker (any more), 1 if that is
+# begun. Only they can tell: an empty row may come from a broker that lags, and the data of the machine would go with it.
+gone() {
+	if said=$(ask broker "$1" "$id" --wait 0 2>&1); then return 1; fi
+	case $said in
+	*"broker $id was retired"* | *"there is no broker $id"*) return 0 ;;
+	esac
+	fail "it is not in the list of brokers, and the cluster does not say that it was retired: $said"
+}
+
 write_context() {
 	mkdir -p "$DIRECTORY"
 	# shellcheck disable=SC2153 # it comes from the environment
@@ -86,8 +99,11 @@ depart() {
 	[ ! -e "$notes/down" ] || return 0
 	alone
 	state=$(row "$id") || fail "the cluster cannot be asked whether its machine can go: $state"
-	[ -n "$state" ] || return 0 # it was retired
-	away=$(others "$id")
+	if [ -z "$state" ]; then
+		if gone drain; then return 0; fi
+		fail "it is drained; who was asked whether its machine can go did not know it yet: apply again"
+	fi
+	away=$(others "$id") || fail "the cluster cannot be asked whether others are away"
 	[ -z "$away" ] || fail "its machine is not replaced while others are away: $away. Replace one at a time (-replace), and wait until \`trunkline cluster health\` has nothing to say"
 	[ "${state#* }" = true ] || return 0 # a lost machine: nothing to drain
 	said=$(ills "")
@@ -100,17 +116,19 @@ leave() {
 	[ ! -e "$notes/down" ] || return 0
 	alone
 	state=$(row "$id") || fail "the cluster cannot be asked to let it go: $state"
-	if [ -n "$state" ]; then ask broker decommission "$id" --wait "${WAIT}s"; fi
+	if [ -n "$state" ] || ! gone decommission; then ask broker decommission "$id" --wait "${WAIT}s"; fi
 	rm -f "$notes/keys/$id"
 }
 
 restart() {
 	alone
 	if [ "$(cat "$notes/keys/$id" 2>/dev/null)" = "$1" ]; then return 0; fi
-	skip=$(ask broker list --json | awk -v id="$id" '/"id":/ && $2 + 0 != id { printf "%s%d", sep, $2 + 0; sep = "," }')
+	list=$(ask broker list --json) || fail "the cluster cannot be asked which other brokers it has"
+	skip=$(echo "$list" | awk -v id="$id" '/"id":/ && $2 + 0 != id { printf "%s%d", sep, $2 + 0; sep = "," }')
 	# What CMD starts must not inherit the lock. ROLL_FLAGS are words on purpose.
 	# shellcheck disable=SC2086
 	ask cluster roll ${skip:+--skip "$skip"} --restart-cmd "$2" --wait "${WAIT}s" $ROLL_FLAGS 9>&-
+	mkdir -p "$notes/keys"
 	printf '%s' "$1" >"$notes/keys/$id"
 }
 
