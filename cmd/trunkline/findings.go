@@ -11,25 +11,28 @@ import (
 	"github.com/trunkline/trunkline/protocol"
 )
 
+// missedAfter is how long a broker that is not known to have ended is not heard before it counts as missing: a pause is shorter.
+const missedAfter = 2 * time.Second
+
 // opinion is what the brokers that answer believe about one.
 type opinion struct {
-	asked, dead int
-	since       time.Duration // the longest that somebody has taken it for dead
-	stalled     int           // say that its disk hangs
-	starved     int           // say that it gets too little of the processors
+	asked, missing int
+	since          time.Duration // for which more than half of asked have missed it; 0: fewer do
+	stalled        int           // say that its disk hangs
+	starved        int           // say that it gets too little of the processors
 }
 
 func (c *clusterFacts) opinionOf(id protocol.BrokerID) opinion {
 	var o opinion
+	var missed []time.Duration
 	for _, b := range c.answering() {
 		for _, p := range b.Peers {
 			if p.Broker != id {
 				continue
 			}
 			o.asked++
-			if p.State == "dead" {
-				o.dead++
-				o.since = max(o.since, p.Since)
+			if long, missing := missing(p); missing {
+				missed = append(missed, long)
 			}
 			if p.StalledDisk {
 				o.stalled++
@@ -39,7 +42,26 @@ func (c *clusterFacts) opinionOf(id protocol.BrokerID) opinion {
 			}
 		}
 	}
+	o.missing = len(missed)
+	if 2*o.missing > o.asked {
+		slices.Sort(missed)
+		o.since = missed[o.missing-o.asked/2-1]
+	}
 	return o
+}
+
+// missing reports whether somebody has not heard another broker for so long that it is not there for it, and how long. A process that ended
+// says so by its closed port; of a machine that lost its power or its network nothing is ever known but that it is not heard.
+func missing(p client.PeerStatus) (long time.Duration, missing bool) {
+	switch p.State {
+	case "alive":
+		return 0, false
+	case "dead":
+		return p.Since, true
+	case "suspect":
+		return p.Silent, p.Silent >= missedAfter
+	}
+	return p.Since, p.Since >= missedAfter // it was never met
 }
 
 // silentBrokers finds those that do not answer, or that the others do not hear.
@@ -49,15 +71,15 @@ func (c *clusterFacts) silentBrokers() []finding {
 		o := c.opinionOf(b.ID)
 		long := o.since.Round(time.Second)
 		switch {
-		case b.Err != nil && 2*o.dead > o.asked:
+		case b.Err != nil && 2*o.missing > o.asked:
 			found = append(found, finding{warning, "broker_dead", fmt.Sprintf("Broker %d (%s) does not answer, and %d of the %d others that answer "+
-				"have taken it for dead for %v.", b.ID, b.Listen, o.dead, o.asked, long), c.repair(b, o.since)})
+				"have not heard it for %v.", b.ID, b.Listen, o.missing, o.asked, long), c.repair(b, o.since)})
 		case b.Err != nil:
 			found = append(found, finding{warning, "broker_no_answer", fmt.Sprintf("Broker %d (%s) does not answer here (%v), though %d of %d others hear it.",
-				b.ID, b.Listen, b.Err, o.asked-o.dead, o.asked), "Look at the network between this machine and its listen address."})
-		case o.asked > 0 && 2*o.dead > o.asked:
+				b.ID, b.Listen, b.Err, o.asked-o.missing, o.asked), "Look at the network between this machine and its listen address."})
+		case 2*o.missing > o.asked:
 			found = append(found, finding{critical, "broker_cut_off", fmt.Sprintf("Broker %d answers here, but %d of %d others have not heard it for %v.",
-				b.ID, o.dead, o.asked, long), "Look at the network between the brokers, raft_listen, and its certificate."})
+				b.ID, o.missing, o.asked, long), "Look at the network between the brokers, raft_listen, and its certificate."})
 		}
 		if o.stalled > 0 && 2*o.stalled > o.asked {
 			found = append(found, finding{critical, "disk_hangs", fmt.Sprintf("Broker %d says that writes to its Raft log hang.", b.ID),

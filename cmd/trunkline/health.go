@@ -162,7 +162,7 @@ func (c *clusterFacts) present(id protocol.BrokerID) bool {
 		return true
 	}
 	o := c.opinionOf(id)
-	return 2*o.dead < o.asked
+	return 2*o.missing < o.asked
 }
 
 // names names partitions, the first five of them.

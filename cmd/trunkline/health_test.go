@@ -35,8 +35,18 @@ func whole() *clusterFacts {
 	return c
 }
 
-// die makes a broker silent to everybody.
+// die ends the process of a broker, which everybody notices.
 func (c *clusterFacts) die(id protocol.BrokerID, since time.Duration) {
+	c.loseIt(id, client.PeerStatus{Broker: id, State: "dead", Since: since})
+}
+
+// vanish cuts the power of a broker's machine: nobody hears it, and nobody can know more.
+func (c *clusterFacts) vanish(id protocol.BrokerID, silent time.Duration) {
+	c.loseIt(id, client.PeerStatus{Broker: id, State: "suspect", Since: silent - 400*time.Millisecond, Silent: silent})
+}
+
+// loseIt makes a broker silent here, and gives the others a belief about it.
+func (c *clusterFacts) loseIt(id protocol.BrokerID, belief client.PeerStatus) {
 	for i := range c.brokers {
 		b := &c.brokers[i]
 		if b.ID == id {
@@ -44,7 +54,7 @@ func (c *clusterFacts) die(id protocol.BrokerID, since time.Duration) {
 		}
 		for j := range b.Peers {
 			if b.Peers[j].Broker == id {
-				b.Peers[j].State, b.Peers[j].Since = "dead", since
+				b.Peers[j] = belief
 			}
 		}
 	}
@@ -68,7 +78,7 @@ func TestFindings(t *testing.T) {
 		says     string
 	}{
 		{"dead", func(c *clusterFacts) { c.die(3, 41*time.Second) }, "broker_dead", warning,
-			"Broker 3 (h:1) does not answer, and 2 of the 2 others that answer have taken it for dead for 41s."},
+			"Broker 3 (h:1) does not answer, and 2 of the 2 others that answer have not heard it for 41s."},
 		{"dead, to do", func(c *clusterFacts) { c.die(3, 41*time.Second) }, "broker_dead", warning,
 			"its 4 replicas are made anew on others in 9m19s (moves.repair_after is 10m0s)"},
 		{"dead for long", func(c *clusterFacts) { c.die(3, time.Hour) }, "broker_dead", warning, "Its 4 replicas are made anew"},
@@ -76,6 +86,23 @@ func TestFindings(t *testing.T) {
 		{"cut off", func(c *clusterFacts) {
 			c.brokers[0].Peers[1].State, c.brokers[1].Peers[1].State = "dead", "dead"
 		}, "broker_cut_off", critical, "Broker 3 answers here, but 2 of 2 others have not heard it"},
+		{"no power", func(c *clusterFacts) { c.vanish(3, 41*time.Second) }, "broker_dead", warning,
+			"Broker 3 (h:1) does not answer, and 2 of the 2 others that answer have not heard it for 41s."},
+		{"no power, to do", func(c *clusterFacts) { c.vanish(3, 41*time.Second) }, "broker_dead", warning, "are made anew on others in 9m19s"},
+		{"no power when they started", func(c *clusterFacts) {
+			c.loseIt(3, client.PeerStatus{Broker: 3, State: "unknown", Since: 41 * time.Second})
+		}, "broker_dead", warning, "have not heard it for 41s"},
+		{"no power, metadata", func(c *clusterFacts) { c.vanish(3, time.Minute) }, "metadata_last_straw", warning, "broker 3 does not answer"},
+		{"no power, no majority", func(c *clusterFacts) { c.vanish(2, time.Minute); c.vanish(3, time.Minute) }, "partitions_stopped", critical,
+			"Bring back brokers 2, 3."},
+		{"cut off by a wall that drops", func(c *clusterFacts) {
+			cut := client.PeerStatus{Broker: 3, State: "suspect", Silent: 9 * time.Second}
+			c.brokers[0].Peers[1], c.brokers[1].Peers[1] = cut, cut
+		}, "broker_cut_off", critical, "2 of 2 others have not heard it for 9s"},
+		{"missed by one for long", func(c *clusterFacts) {
+			c.vanish(3, 5*time.Second)
+			c.brokers[0].Peers[1].Silent = time.Hour
+		}, "broker_dead", warning, "have not heard it for 5s. Start it again. If it stays away, its 4 replicas are made anew on others in 9m55s"},
 		{"disk hangs", func(c *clusterFacts) {
 			c.brokers[0].Peers[1].StalledDisk, c.brokers[1].Peers[1].StalledDisk = true, true
 		}, "disk_hangs", critical, "Broker 3"},
@@ -147,6 +174,15 @@ func TestStoppedIsNotSaidOfWhatOnlyWeDoNotReach(t *testing.T) {
 	for _, f := range c.diagnose() {
 		require.NotEqual(t, critical, f.Severity, f.Text)
 	}
+}
+
+// TestAPauseIsNoFinding: a broker that answers here and was not heard by the others for a moment.
+func TestAPauseIsNoFinding(t *testing.T) {
+	c := whole()
+	for i := range 2 {
+		c.brokers[i].Peers[1] = client.PeerStatus{Broker: 3, State: "suspect", Silent: missedAfter - 1}
+	}
+	require.Empty(t, c.diagnose())
 }
 
 func TestWorstComesFirst(t *testing.T) {
