@@ -114,7 +114,12 @@ func lookDrained(ctx context.Context, a clusterAdmin, id protocol.BrokerID) (lef
 	if err != nil {
 		return "", "", err
 	}
-	return facts.draining(id), "drained: it leads nothing and can be stopped, if `trunkline cluster health` finds no replica elsewhere that lacks records", nil
+	left, stay := facts.draining(id)
+	const proviso = "can be stopped, if `trunkline cluster health` finds no replica elsewhere that lacks records"
+	if pausing := facts.willPause(stay); pausing != "" {
+		return left, "drained: it leads nothing that others can lead, and " + proviso + "; " + pausing, nil
+	}
+	return left, "drained: it leads nothing and " + proviso, nil
 }
 
 // lookRetired says what keeps a broker that leaves. That it is gone is the word of the metadata, not of the list, which is that of a broker

@@ -65,15 +65,40 @@ func TestWhatKeepsABrokerThatLeaves(t *testing.T) {
 // TestASilentBrokerIsNotDrained: one that gets no processor is drained because it does not answer, and leads all the same.
 func TestASilentBrokerIsNotDrained(t *testing.T) {
 	c := whole()
+	left := func(id protocol.BrokerID) string {
+		left, stay := c.draining(id)
+		require.Empty(t, stay)
+		return left
+	}
 	b := &c.brokers[1]
 	b.State, b.Leading = protocol.BrokerDrained, 1
-	require.Equal(t, "it leads 1 partition", c.draining(2))
+	require.Equal(t, "it leads 1 partition", left(2))
 	b.Err = errors.New("deadline exceeded")
-	require.Equal(t, "it does not answer: deadline exceeded", c.draining(2))
+	require.Equal(t, "it does not answer: deadline exceeded", left(2))
 	b.Err, b.Leading = nil, 0
-	require.Empty(t, c.draining(2))
-	require.Equal(t, "it is active", c.draining(1))
-	require.Contains(t, c.draining(4), "not in the cluster")
+	require.Empty(t, left(2))
+	require.Equal(t, "it is active", left(1))
+	require.Contains(t, left(4), "not in the cluster")
+}
+
+// TestWhatNobodyElseCanLeadStays: partitions with one replica, or whose others are drained too.
+func TestWhatNobodyElseCanLeadStays(t *testing.T) {
+	c := whole() // broker 2 leads calls/1
+	b := &c.brokers[1]
+	b.State, b.Leading = protocol.BrokerDrained, 2
+	c.topics[0].Partitions[3] = client.TopicPartition{Partition: 3, Leader: 2, Replicas: []protocol.BrokerID{2}}
+	left, _ := c.draining(2)
+	require.Equal(t, "it leads 1 partition", left)
+	b.Leading = 1
+	left, stay := c.draining(2)
+	require.Empty(t, left)
+	require.Equal(t, []protocol.TopicPartition{{Topic: 1, Partition: 3}}, stay)
+	require.Equal(t, "1 partition will pause while it is down, since no other active broker has a replica: calls/3", c.willPause(stay))
+
+	b.Leading, c.brokers[0].State, c.brokers[2].State = 2, protocol.BrokerDrained, protocol.BrokerLeaving
+	left, stay = c.draining(2)
+	require.Empty(t, left)
+	require.Len(t, stay, 2)
 }
 
 func TestDrainEndsWhenNothingIsLed(t *testing.T) {
@@ -83,6 +108,11 @@ func TestDrainEndsWhenNothingIsLed(t *testing.T) {
 	require.NoError(t, brokerChange{to: protocol.BrokerDrained, look: lookDrained}.run(t.Context(), &out, f, 2, time.Minute))
 	require.Contains(t, out.String(), "broker 2: drained: it leads nothing and can be stopped")
 	require.Equal(t, []string{"2 drained"}, f.log)
+
+	out.Reset()
+	f.brokers[1].Leading, f.topics[0].Partitions[1].Replicas = 1, []protocol.BrokerID{2}
+	require.NoError(t, brokerChange{to: protocol.BrokerDrained, look: lookDrained}.run(t.Context(), &out, f, 2, time.Minute))
+	require.Contains(t, out.String(), "1 partition will pause while it is down, since no other active broker has a replica: calls/1")
 
 	f.brokers[1].Err = errors.New("deadline exceeded")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

@@ -47,7 +47,7 @@ func (c *clusterFacts) states() []finding {
 		case b.Draining:
 			found = append(found, finding{info, "broker_stopping", fmt.Sprintf("Broker %d is stopping.", b.ID), ""})
 		case b.State == protocol.BrokerDrained:
-			found = append(found, finding{warning, "broker_drained", fmt.Sprintf("Broker %d is drained: it leads nothing and gets nothing new.", b.ID),
+			found = append(found, finding{warning, "broker_drained", fmt.Sprintf("Broker %d is drained: it leads nothing that others can lead, and gets nothing new.", b.ID),
 				fmt.Sprintf("If the work on it is over: `trunkline broker undrain %d`.", b.ID)})
 		case b.State == protocol.BrokerLeaving:
 			found = append(found, finding{info, "broker_leaving", fmt.Sprintf("Broker %d leaves the cluster: %s.", b.ID, leaving(&b)),

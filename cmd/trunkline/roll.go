@@ -182,7 +182,7 @@ func (r *roller) one(ctx context.Context, b client.BrokerStatus) error {
 	if err := r.setState(ctx, b.ID, protocol.BrokerDrained); err != nil {
 		return r.stopped(b.ID, "it may be drained", err)
 	}
-	if err := r.until(ctx, r.wait, b.ID, func(facts *clusterFacts) string { return facts.draining(b.ID) }); err != nil {
+	if err := r.drained(ctx, b.ID); err != nil {
 		return r.stopped(b.ID, "it is drained and was not restarted", err)
 	}
 	r.say("broker %d: drained; %s", b.ID, r.what(b))
@@ -207,6 +207,23 @@ func (r *roller) one(ctx context.Context, b client.BrokerStatus) error {
 	}
 	r.say("broker %d: serves and has caught up after %v", b.ID, time.Since(began).Round(100*time.Millisecond))
 	return nil
+}
+
+// drained waits until a broker leads nothing, or only what may pause, and names that.
+func (r *roller) drained(ctx context.Context, id protocol.BrokerID) error {
+	pausing := ""
+	err := r.until(ctx, r.wait, id, func(facts *clusterFacts) string {
+		left, stay := facts.draining(id)
+		pausing = facts.willPause(stay)
+		if left == "" && !r.pauses {
+			return pausing
+		}
+		return left
+	})
+	if err == nil && pausing != "" {
+		r.say("broker %d: %s", id, pausing)
+	}
+	return err
 }
 
 func (r *roller) setState(ctx context.Context, id protocol.BrokerID, to protocol.BrokerState) error {

@@ -72,20 +72,48 @@ func (c *clusterFacts) wouldStop(id protocol.BrokerID) string {
 		id, plural(len(stop), "partition"), c.names(stop))
 }
 
-// draining says what keeps a broker from being drained, "" if nothing does.
-func (c *clusterFacts) draining(id protocol.BrokerID) string {
+// draining says what keeps a broker from being drained, "" if nothing does. Partitions that nobody else can lead stay with it, since they
+// would have no leader at all, and are returned.
+func (c *clusterFacts) draining(id protocol.BrokerID) (left string, stay []protocol.TopicPartition) {
 	b := find(c.brokers, id)
 	switch {
 	case b == nil:
-		return "it is not in the cluster any more"
+		return "it is not in the cluster any more", nil
 	case b.Err != nil:
-		return fmt.Sprintf("it does not answer: %v", b.Err)
+		return fmt.Sprintf("it does not answer: %v", b.Err), nil
 	case b.State != protocol.BrokerDrained:
-		return fmt.Sprintf("it is %s", b.State)
-	case b.Leading > 0:
-		return fmt.Sprintf("it leads %s", plural(b.Leading, "partition"))
+		return fmt.Sprintf("it is %s", b.State), nil
 	}
-	return ""
+	stay = c.heirless(id)
+	if n := b.Leading - len(stay); n > 0 {
+		return fmt.Sprintf("it leads %s", plural(n, "partition")), nil
+	}
+	return "", stay
+}
+
+// heirless returns the partitions led by a broker of which no other active broker has a replica: only such a one takes leaderships over.
+func (c *clusterFacts) heirless(id protocol.BrokerID) []protocol.TopicPartition {
+	var stay []protocol.TopicPartition
+	for _, t := range c.topics {
+		for _, p := range t.Partitions {
+			heir := slices.ContainsFunc(p.Replicas, func(r protocol.BrokerID) bool {
+				b := find(c.brokers, r)
+				return r != id && b != nil && b.State == protocol.BrokerActive
+			})
+			if p.Leader == id && !heir {
+				stay = append(stay, protocol.TopicPartition{Topic: t.ID, Partition: p.Partition})
+			}
+		}
+	}
+	return stay
+}
+
+// willPause says that partitions stop with the broker that leads them, "" if there are none.
+func (c *clusterFacts) willPause(stay []protocol.TopicPartition) string {
+	if len(stay) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s will pause while it is down, since no other active broker has a replica: %s", plural(len(stay), "partition"), c.names(stay))
 }
 
 // notBack says why a broker whose restart began a while ago is not back, "" if it is.

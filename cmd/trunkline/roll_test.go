@@ -34,7 +34,7 @@ func (f *fakeCluster) ClusterStatus(context.Context) ([]client.BrokerStatus, err
 		for i := range f.brokers {
 			b := &f.brokers[i]
 			if b.State == protocol.BrokerDrained {
-				b.Leading = max(0, b.Leading-1)
+				b.Leading = max(len(f.heirless(b.ID)), b.Leading-1)
 			}
 		}
 		if b := f.broker(f.starting); b != nil {
@@ -66,7 +66,7 @@ func (f *fakeCluster) restart(_ context.Context, b client.BrokerStatus) error {
 		require.NoError(f.t, other.Err)
 		require.Equal(f.t, other.ID == b.ID, other.State == protocol.BrokerDrained)
 	}
-	require.Zero(f.t, f.broker(b.ID).Leading, "it leads something")
+	require.Equal(f.t, len(f.heirless(b.ID)), f.broker(b.ID).Leading, "it leads something that others can lead")
 	if !f.stays {
 		f.broker(b.ID).Err, f.starting = errors.New("no connection"), b.ID
 	}
@@ -131,11 +131,23 @@ func TestRollRefuses(t *testing.T) {
 	}
 }
 
+// TestRollMayAcceptPauses: a partition with one replica keeps its leader until that is restarted.
 func TestRollMayAcceptPauses(t *testing.T) {
-	f, r, _ := newRoll(t)
+	f, r, out := newRoll(t)
 	f.topics[0].Partitions[3].Replicas = []protocol.BrokerID{1}
 	r.pauses = true
 	require.NoError(t, r.roll(t.Context()))
+	require.Contains(t, out.String(), "broker 1: 1 partition will pause while it is down, since no other active broker has a replica: calls/3")
+	require.NotContains(t, out.String(), "broker 2: 1 partition will pause")
+}
+
+// TestRollDoesNotPauseUnasked: somebody drained the other brokers meanwhile.
+func TestRollDoesNotPauseUnasked(t *testing.T) {
+	f, r, _ := newRoll(t)
+	f.brokers[0].State, f.brokers[2].State, f.brokers[1].State = protocol.BrokerDrained, protocol.BrokerDrained, protocol.BrokerDrained
+	require.ErrorContains(t, r.drained(t.Context(), 2), "1 partition will pause")
+	r.pauses = true
+	require.NoError(t, r.drained(t.Context(), 2))
 }
 
 // TestRollStopsAndGoesOn: at the first problem the broker stays as it is, and a roll that leaves the others out ends the work.
