@@ -177,6 +177,8 @@ func (s stepRow) sentence() string {
 		return fmt.Sprintf("broker %d is retired", s.Broker)
 	case s.Action == "prefer":
 		return fmt.Sprintf("%s is led by broker %d", at, s.Broker)
+	case s.Action == "undo" && s.Add == 0:
+		return fmt.Sprintf("the removal of %s from broker %d is taken back", at, s.Remove)
 	case s.Action == "undo":
 		return fmt.Sprintf("the move of %s to broker %d is taken back", at, s.Add)
 	case s.Remove == 0:

@@ -24,7 +24,8 @@ func TestPlanIsPrinted(t *testing.T) {
 			{Action: "begin", Topic: "calls", Partition: 1, Add: 4, Remove: 2, Reason: "broker 2 leaves"},
 			{Action: "begin", Topic: "calls", Partition: 2, Add: 4, Reason: "r"},
 			{Action: "begin", Remove: 4, Reason: "r"},
-			{Action: "undo", Topic: "calls", Partition: 4, Add: 4, Reason: "r"},
+			{Action: "undo", Topic: "calls", Partition: 4, Add: 4, Remove: 2, Reason: "r"},
+			{Action: "undo", Topic: "calls", Partition: 4, Remove: 2, Reason: "r"},
 			{Action: "prefer", Topic: "calls", Broker: 1, Reason: "r"},
 			{Action: "retire", Broker: 2, Reason: "it has left"},
 		},
@@ -43,6 +44,7 @@ Next: in this order, a few at a time (moves.concurrent, moves.per_broker):
   calls/2 gets a replica on broker 4, because r
   (metadata) loses its replica on broker 4, because r
   the move of calls/4 to broker 4 is taken back, because r
+  the removal of calls/4 from broker 2 is taken back, because r
   calls/0 is led by broker 1, because r
   broker 2 is retired, because it has left
   and at least 5 more

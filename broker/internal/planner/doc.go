@@ -5,7 +5,8 @@
 // Plan is pure: the same image and the same Facts give the same actions. It wants, in this order, because what comes first is about
 // safety and what comes last about comfort:
 //
-//	undo     a move whose new replica's broker died, leaves or was drained goes back, if it can
+//	undo     a move whose new replica's broker died, leaves or was drained goes back, if it can, and so does one that only removes a
+//	         replica without which, since another is lost, no majority would be alive
 //	repair   a replica whose broker has been dead for Limits.RepairAfter is replaced
 //	leave    a broker that leaves gives its replicas away, and is retired when it has none
 //	resize   a partition gets as many replicas as its topic wants

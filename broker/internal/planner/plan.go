@@ -28,7 +28,7 @@ type Action struct {
 	TP          protocol.TopicPartition
 	Shard       uint64
 	Move        uint64            // Undo
-	Add, Remove protocol.BrokerID // Begin; 0: none
+	Add, Remove protocol.BrokerID // Begin, and what an Undo takes back; 0: none
 	Broker      protocol.BrokerID // Retire: who; Prefer: the new leader
 	Reason      string
 }

@@ -234,6 +234,61 @@ func TestMoveToDeadBrokerIsUndone(t *testing.T) {
 	require.Empty(t, s.plan())
 }
 
+// TestARemovalThatWaitsForALostBrokerIsUndone: of three replicas one too many is to go, and then another is lost. The one that was to go is
+// needed until the lost one was made anew or, without a broker for that, taken out in its place.
+func TestARemovalThatWaitsForALostBrokerIsUndone(t *testing.T) {
+	for heir, why := range map[protocol.BrokerID]string{0: "the topic wants 2 replicas, the partition has 3", 4: "is dead"} {
+		s := cluster(t, 3, nowhere)
+		s.topic("calls", 1, 3)
+		_, err := s.meta.AlterTopic(context.Background(), wire.AlterTopic{Name: "calls", Replicas: new(uint32(2))})
+		require.NoError(t, err)
+		begun := s.plan()
+		require.Len(t, begun, 1)
+		require.Equal(t, Begin, begun[0].Kind)
+		require.Zero(t, begun[0].Add)
+		p, _ := s.meta.Image().Placement(begun[0].TP)
+		lost := p.Replicas[0].Broker
+		require.NotEqual(t, lost, begun[0].Remove)
+		if heir != 0 {
+			s.register(heir, "", false)
+		}
+
+		s.dead[lost] = testLimits.RepairAfter - time.Second
+		require.Empty(t, s.plan(), "it may come back")
+		s.dead[lost] = testLimits.RepairAfter
+		undo := s.plan()
+		require.Len(t, undo, 1)
+		require.Equal(t, Undo, undo[0].Kind)
+		require.Equal(t, begun[0].Remove, undo[0].Remove)
+		require.Contains(t, undo[0].Reason, "is dead, and without the replica on broker")
+		require.Empty(t, s.plan(), "it is asked for once")
+		s.finish()
+
+		next := s.plan()
+		require.Len(t, next, 1)
+		require.Equal(t, []protocol.BrokerID{heir, lost}, []protocol.BrokerID{next[0].Add, next[0].Remove})
+		require.Contains(t, next[0].Reason, why)
+		require.Empty(t, s.plan(), "this move gets on")
+		s.settle()
+		p, _ = s.meta.Image().Placement(begun[0].TP)
+		require.Len(t, p.Replicas, 2)
+		require.NotContains(t, p.Brokers(), lost)
+	}
+}
+
+// TestARemovalThatGetsOnIsNotUndone: most of those that stay are alive.
+func TestARemovalThatGetsOnIsNotUndone(t *testing.T) {
+	s := cluster(t, 4, nowhere)
+	s.topic("calls", 1, 4)
+	_, err := s.meta.AlterTopic(context.Background(), wire.AlterTopic{Name: "calls", Replicas: new(uint32(3))})
+	require.NoError(t, err)
+	begun := s.plan()
+	require.Len(t, begun, 1)
+	p, _ := s.meta.Image().Placement(begun[0].TP)
+	s.dead[p.Replicas[0].Broker] = time.Hour
+	require.Empty(t, s.plan())
+}
+
 func TestZonesAreSpread(t *testing.T) {
 	s := cluster(t, 3, func(i int) string { return []string{"a", "a", "b"}[i-1] })
 	s.topic("calls", 9, 3)

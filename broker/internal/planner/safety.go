@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"fmt"
+
 	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -11,25 +13,55 @@ const urgent = 2
 // MaxConcurrent bounds Limits.Concurrent: what is urgent must fit into the metadata too.
 const MaxConcurrent = meta.MaxMoves / urgent
 
-// undo asks for the end of moves to brokers that should not have them.
+// undo asks for the end of moves to brokers that should not have them, and of those that would wait for a lost broker for ever.
 func (p *plan) undo() {
 	for _, x := range p.parts {
-		if x.Move == nil || x.Move.Undo || x.Move.Add.Broker == 0 {
+		if x.Move == nil || x.Move.Undo {
 			continue
 		}
-		to := x.Move.Add.Broker
-		b, known := p.im.Broker(to)
-		var reason string
-		switch {
-		case !known || b.State != meta.Active:
-			reason = "its broker is not active any more"
-		case p.facts.DeadFor(to) >= p.limits.RepairAfter:
-			reason = "its broker is dead"
-		default:
-			continue
+		reason := p.misplaces(x)
+		if x.Move.Add.Broker == 0 {
+			reason = p.waitsForLost(x)
 		}
-		p.act(x, Action{Kind: Undo, Move: x.Move.ID, Add: to, Reason: reason})
+		if reason != "" {
+			p.act(x, Action{Kind: Undo, Move: x.Move.ID, Add: x.Move.Add.Broker, Remove: x.Move.Remove.Broker, Reason: reason})
+		}
 	}
+}
+
+// misplaces says why the broker to which a replica of x moves should not have it, "" if it may.
+func (p *plan) misplaces(x part) string {
+	to := x.Move.Add.Broker
+	b, known := p.im.Broker(to)
+	switch {
+	case !known || b.State != meta.Active:
+		return "its broker is not active any more"
+	case p.facts.DeadFor(to) >= p.limits.RepairAfter:
+		return "its broker is dead"
+	}
+	return ""
+}
+
+// waitsForLost says why a move that only removes a replica of x does not get on, "" if it may: package mover takes a voter out only if a
+// majority of the others is alive, and one of them is lost. Repair makes that one anew, or resize removes it instead, which leaves a
+// majority wherever there is one now.
+func (p *plan) waitsForLost(x part) string {
+	stay, alive, lost := 0, 0, protocol.BrokerID(0)
+	for _, r := range x.Replicas {
+		if r == x.Move.Remove {
+			continue
+		}
+		stay++
+		if dead := p.facts.DeadFor(r.Broker); dead == 0 {
+			alive++
+		} else if dead >= p.limits.RepairAfter {
+			lost = r.Broker
+		}
+	}
+	if lost == 0 || alive > stay/2 {
+		return ""
+	}
+	return fmt.Sprintf("broker %d is dead, and without the replica on broker %d no majority would be alive", lost, x.Move.Remove.Broker)
 }
 
 // repair replaces the replicas of brokers that have been dead for too long, but for those of the metadata shard: a broker that lost its
