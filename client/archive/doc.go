@@ -73,6 +73,7 @@
 //	the topic has another shape       ErrShape
 //	the topic was made anew           ErrTopicChanged: the rest of the export cannot be had any more
 //	a partition without a leader      the call waits until its context ends
+//	more cursors than fit             ErrTooLarge; a backup that was there stays
 //	a record above the new limits     *client.PublishError with record_too_large; what is before it stays
 //
 // # Bounds
@@ -82,7 +83,7 @@
 //	memory of an import         for each partition under way: a chunk, the producer's buffer and what that keeps of older chunks
 //	partitions at a time        parallel, 4
 //	bytes a second              BytesPerSecond, of batches; without it as fast as it goes
-//	a JSON file                 64 MiB
+//	a JSON file                 512 MiB, about seven million cursors; several times as much memory while it is read or written
 //
 // All functions may be called from any goroutine. Two exports into one directory at the same time are not noticed when they
 // begin; the one that reads the file of the other when it is done fails with a *DamageError or ErrIncomplete.

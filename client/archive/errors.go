@@ -13,6 +13,9 @@ var (
 	ErrOtherExport = errors.New("the directory holds another export")
 	// ErrShape: a topic of the name exists with other partitions, replicas or settings.
 	ErrShape = errors.New("a topic of this name exists and is different")
+	// ErrTooLarge: a JSON file is above the bound of the package comment. Cursors are what makes one large; an export of some of the
+	// partitions has theirs only.
+	ErrTooLarge = errors.New("too many cursors for one file (topic export --partitions takes fewer)")
 	// ErrTopicChanged: the topic is not the one that the export began with.
 	ErrTopicChanged = errors.New("the topic was deleted and made anew since the export began")
 )

@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -25,6 +26,37 @@ func TestLayout(t *testing.T) {
 	got, err := parseChunkHeader(h.append(nil))
 	require.NoError(t, err)
 	require.Equal(t, h, got)
+}
+
+// TestSealedFilesCanBeReadAgain: one that would be above the bound is not written, and what was there stays.
+func TestSealedFilesCanBeReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "backup")
+	backup := func(cursors int) *ClusterBackup {
+		b := &ClusterBackup{Topics: []TopicBackup{{}}}
+		for i := range cursors {
+			b.Topics[0].Subscriptions = append(b.Topics[0].Subscriptions, Cursor{Subscription: "billing", Offset: protocol.Offset(i)})
+		}
+		return b
+	}
+	require.NoError(t, writeSealed(file, clusterFormat, backup(100)))
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Less(t, len(text), 100*65, "without indentation")
+
+	require.NoError(t, writeBounded(file, clusterFormat, backup(100), len(text)))
+	require.ErrorIs(t, writeBounded(file, clusterFormat, backup(101), len(text)), ErrTooLarge)
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+	require.NoError(t, err)
+	require.Equal(t, []string{file}, left)
+	var got ClusterBackup
+	require.NoError(t, readBounded(file, clusterFormat, &got, len(text)))
+	require.Len(t, got.Topics[0].Subscriptions, 100)
+	require.ErrorIs(t, readBounded(file, clusterFormat, &got, len(text)-1), ErrTooLarge)
+
+	var indented bytes.Buffer
+	require.NoError(t, json.Indent(&indented, text, "", "  "))
+	require.NoError(t, os.WriteFile(file, indented.Bytes(), 0o600))
+	require.NoError(t, readSealed(file, clusterFormat, &got), "white space does not count")
 }
 
 // written is a random file: what was added, and the bytes of it.

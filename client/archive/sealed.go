@@ -12,10 +12,12 @@ import (
 	"path/filepath"
 )
 
-// maxSealedBytes bounds a JSON file.
-const maxSealedBytes = 64 << 20
+// maxSealedBytes bounds a JSON file, which is read and written whole and takes several times its size in memory meanwhile. Nearly all of
+// a large one are cursors, of about 70 bytes each: seven million fit, 70 for each partition that a cluster can have.
+const maxSealedBytes = 512 << 20
 
-// sealed is a JSON file with the checksum of its content, which counts without white space so that a person may reformat it.
+// sealed is a JSON file with the checksum of its content, which counts without white space so that a person may reformat it. It is written
+// without any, since indented cursors would take nearly twice as much.
 type sealed struct {
 	Format  string          `json:"format"`
 	Version int             `json:"version"`
@@ -39,8 +41,13 @@ func contentSum(content []byte) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// writeSealed writes a file that appears whole or not at all, and stays after a power cut.
+// writeSealed writes a file that appears whole or not at all, and stays after a power cut. What could not be read again is ErrTooLarge, and
+// leaves what was there.
 func writeSealed(path, format string, v any) error {
+	return writeBounded(path, format, v, maxSealedBytes)
+}
+
+func writeBounded(path, format string, v any, most int) error {
 	content, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -49,15 +56,19 @@ func writeSealed(path, format string, v any) error {
 	if s.SHA256, err = contentSum(content); err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(&s, "", "  ")
+	text, err := json.Marshal(&s)
 	if err != nil {
 		return err
+	}
+	text = append(text, '\n')
+	if len(text) > most {
+		return fmt.Errorf("%w: %s would have %d bytes, and %d is the most that is read again; nothing was written", ErrTooLarge, path, len(text), most)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
+	_, err = f.Write(text)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -69,17 +80,21 @@ func writeSealed(path, format string, v any) error {
 
 // readSealed reads and checks a file. One that is not there is fs.ErrNotExist.
 func readSealed(path, format string, v any) error {
+	return readBounded(path, format, v, maxSealedBytes)
+}
+
+func readBounded(path, format string, v any, most int) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSealedBytes+1))
+	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return err
 	}
-	if len(text) > maxSealedBytes {
-		return fmt.Errorf("%s is larger than %d bytes", path, maxSealedBytes)
+	if len(text) > most {
+		return fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, path, most)
 	}
 	var s sealed
 	if err := json.Unmarshal(text, &s); err != nil {
