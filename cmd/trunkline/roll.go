@@ -209,23 +209,6 @@ func (r *roller) one(ctx context.Context, b client.BrokerStatus) error {
 	return nil
 }
 
-// drained waits until a broker leads nothing, or only what may pause, and names that.
-func (r *roller) drained(ctx context.Context, id protocol.BrokerID) error {
-	pausing := ""
-	err := r.until(ctx, r.wait, id, func(facts *clusterFacts) string {
-		left, stay := facts.draining(id)
-		pausing = facts.willPause(stay)
-		if left == "" && !r.pauses {
-			return pausing
-		}
-		return left
-	})
-	if err == nil && pausing != "" {
-		r.say("broker %d: %s", id, pausing)
-	}
-	return err
-}
-
 func (r *roller) setState(ctx context.Context, id protocol.BrokerID, to protocol.BrokerState) error {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()

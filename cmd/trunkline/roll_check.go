@@ -116,6 +116,23 @@ func (c *clusterFacts) willPause(stay []protocol.TopicPartition) string {
 	return fmt.Sprintf("%s will pause while it is down, since no other active broker has a replica: %s", plural(len(stay), "partition"), c.names(stay))
 }
 
+// drained waits until a broker leads nothing, or only what may pause, and names that.
+func (r *roller) drained(ctx context.Context, id protocol.BrokerID) error {
+	pausing := ""
+	err := r.until(ctx, r.wait, id, func(facts *clusterFacts) string {
+		left, stay := facts.draining(id)
+		pausing = facts.willPause(stay)
+		if left == "" && !r.pauses {
+			return pausing
+		}
+		return left
+	})
+	if err == nil && pausing != "" {
+		r.say("broker %d: %s", id, pausing)
+	}
+	return err
+}
+
 // notBack says why a broker whose restart began a while ago is not back, "" if it is.
 func (c *clusterFacts) notBack(id protocol.BrokerID, since time.Duration) string {
 	b := find(c.brokers, id)
