@@ -29,7 +29,7 @@ func safety(r *chaos.Result) []Point {
 		part = &chaos.PartLoad{}
 	}
 	return []Point{
-		{What: "load, messages a second", Asked: "a part of flat out", Measured: fmt.Sprintf("%.0f of %.0f", part.Rate, part.FlatOut), Held: part.Rate > 0},
+		{What: "load, messages a second", Asked: "a part of flat out at most", Measured: fmt.Sprintf("%.0f of %.0f", part.Rate, part.FlatOut), Held: part.Rate > 0},
 		{
 			What: "lost, duplicated, reordered, diverged", Asked: "0, 0, 0, 0", Safety: true,
 			Measured: fmt.Sprintf("%d, %d, %d, %d of %d", r.Lost, r.Duplicated, r.Reordered, r.Diverged, r.Acked),
@@ -37,6 +37,11 @@ func safety(r *chaos.Result) []Point {
 		},
 		{What: "all that the row checks, apart from times", Asked: "no violation", Measured: fmt.Sprintf("%d violations", r.Unsafe()), Held: r.Unsafe() == 0, Safety: true},
 	}
+}
+
+// crowded is what all brokers took flat out when there were most of them.
+func crowded(rate float64) Point {
+	return Point{What: fmt.Sprintf("flat out with %d brokers, messages a second", widest), Asked: "said", Measured: fmt.Sprintf("%.0f", rate), Held: rate > 0}
 }
 
 func growing(r *chaos.Result) []Point {
