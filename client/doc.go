@@ -59,7 +59,7 @@
 // place through reconnects and leader changes and is not handed a record twice as long as it is not told
 // that it lost the partition (OnRebalance, which also tells when it goes on under another activation: the number to fence
 // with, where acknowledged work leaves the process). Acknowledgements for a partition that was lost are dropped.
-// Commit waits until what was acknowledged is really committed.
+// Commit waits until what was acknowledged is really committed, and tells, as Close does, when some of it was dropped.
 //
 // # How failures look
 //

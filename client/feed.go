@@ -26,6 +26,15 @@ type turn struct {
 	over       bool            // committed will not grow any more
 }
 
+// close notes that the broker commits nothing more of the turn. What is missing then, the next Commit tells. Called with mu
+// held, move follows.
+func (t *turn) close() {
+	t.over = true
+	if t.win.Prefix() > t.committed {
+		t.f.lost = t.activation
+	}
+}
+
 // fetched is a batch, or a gap, that waits to be handed out.
 type fetched struct {
 	header batch.Header
@@ -48,7 +57,7 @@ type feed struct {
 	since     time.Time // when it was opened
 	gen       uint64    // grows when what was fetched becomes void
 	turn      *turn     // of a subscription: the present one, or the one interrupted by a lost stream
-	last      *turn     // ended, but its last acknowledgement may still be committed
+	last      *turn     // released, but its last acknowledgement may still be committed
 	live      bool      // records may be handed out: activated on this stream, or a reader's
 	revoking  bool
 	revokeBy  time.Time
@@ -70,6 +79,8 @@ type feed struct {
 	ackSince time.Time       // when the oldest unsent one came
 	ackNow   bool            // somebody waits for the commit
 	released bool            // Release was sent on leaving
+
+	lost protocol.Activation // newest turn with acknowledgements that were dropped, until a Commit has told it; 0: none
 }
 
 // run keeps a stream open until the consumer is closed or cannot go on.
@@ -251,15 +262,25 @@ func (f *feed) endTurn(kind RebalanceKind) {
 	}
 	t.ended = true
 	f.turn, f.live, f.revoking = nil, false, false
-	if f.last != nil {
-		f.last.over = true
+	f.closeLast()
+	if kind == Released {
+		f.last = t
+	} else {
+		t.close()
 	}
-	f.last = t
 	f.drop()
 	f.s.move()
 	f.rebalanced(Rebalance{
 		Kind: kind, Partition: f.partition, Activation: t.activation, Unacked: t.win.Unacked(),
 	})
+}
+
+// closeLast ends the wait for the last acknowledgement of the turn before. Called with mu held, move follows.
+func (f *feed) closeLast() {
+	if f.last != nil {
+		f.last.close()
+		f.last = nil
+	}
 }
 
 func (f *feed) rebalanced(r Rebalance) {

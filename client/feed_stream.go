@@ -152,10 +152,7 @@ func (f *feed) detach() {
 	if f.revoking {
 		f.endTurn(Lost)
 	}
-	if f.last != nil {
-		f.last.over = true
-		f.last = nil
-	}
+	f.closeLast()
 	f.s.move()
 }
 
@@ -236,10 +233,7 @@ func (f *feed) activated(m *wire.Activate) {
 		return // it crossed the release; the end of the stream gives it back
 	}
 	f.drop()
-	if f.last != nil {
-		f.last.over = true
-		f.last = nil
-	}
+	f.closeLast()
 	kind := Resumed
 	if f.turn == nil {
 		kind = Assigned
@@ -346,12 +340,16 @@ func (f *feed) revoked(m *wire.Revoke) {
 	f.poke()
 }
 
-// deactivated ends the turn, unless it was released before.
+// deactivated ends the turn. If it was released before, its last acknowledgement was answered before this.
 func (f *feed) deactivated(m *wire.Deactivated) {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
-	if f.turn != nil && f.turn.activation == m.Activation {
+	switch {
+	case f.turn != nil && f.turn.activation == m.Activation:
 		f.endTurn(Lost)
+	case f.last != nil && f.last.activation == m.Activation:
+		f.closeLast()
+		f.s.move()
 	}
 }
 

@@ -206,56 +206,6 @@ func (f *feed) acked(grew bool) {
 	}
 }
 
-// Commit waits until everything acknowledged before the call, and contiguous, is committed on a majority.
-// It returns ErrPartitionLost if some of it can not be any more, because the partition went to another
-// consumer first.
-func (s *Subscription) Commit(ctx context.Context) error {
-	type target struct {
-		t  *turn
-		to protocol.Offset
-	}
-	var targets []target
-	s.s.mu.Lock()
-	for _, f := range s.s.feeds {
-		for _, t := range []*turn{f.turn, f.last} {
-			if t != nil && t.win.Prefix() > t.committed {
-				targets = append(targets, target{t, t.win.Prefix()})
-				f.ackNow = true
-				f.poke()
-			}
-		}
-	}
-	s.s.mu.Unlock()
-	for {
-		lost, waiting := false, false
-		s.s.mu.Lock()
-		changed := s.s.changed
-		for _, x := range targets {
-			switch {
-			case x.t.committed >= x.to:
-			case x.t.over:
-				lost = true
-			default:
-				waiting = true
-			}
-		}
-		s.s.mu.Unlock()
-		switch {
-		case lost:
-			return ErrPartitionLost
-		case !waiting:
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-s.s.ctx.Done():
-			return fmt.Errorf("trunkline: commit: %w", context.Cause(s.s.ctx))
-		case <-ctx.Done():
-			return fmt.Errorf("trunkline: commit: %w", context.Cause(ctx))
-		}
-	}
-}
-
 // Assigned lists the partitions that this consumer is the active one of, and that are connected.
 func (s *Subscription) Assigned() []protocol.Partition { return s.s.assigned() }
 

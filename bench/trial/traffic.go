@@ -212,6 +212,9 @@ func (s *subscriber) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	err := s.sub.Close(ctx)
+	if errors.Is(err, client.ErrPartitionLost) {
+		err = nil // a fault took a partition from it, and with it what it had not committed
+	}
 	s.cancel()
 	<-s.done
 	return err

@@ -129,7 +129,11 @@ func subscribe(ctx context.Context, contextFile, topic string, f subFlags, out i
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		err = errors.Join(err, sub.Close(closing), c.Close(closing)) // commits what was acknowledged
+		last := sub.Close(closing) // commits what was acknowledged
+		if errors.Is(last, client.ErrPartitionLost) {
+			last = nil // another consumer has these records again
+		}
+		err = errors.Join(err, last, c.Close(closing))
 	}()
 	return copyOut(ctx, sub.Receive, sub.Ack, f, out)
 }

@@ -131,5 +131,9 @@ func (k *consumer) loop(ctx context.Context, opts driver.ConsumerOptions) {
 func (k *consumer) Close(ctx context.Context) error {
 	k.cancel()
 	<-k.done
-	return errors.Join(k.sub.Close(ctx), k.client.Close(ctx))
+	err := k.sub.Close(ctx)
+	if errors.Is(err, client.ErrPartitionLost) {
+		err = nil // another consumer has, or had, these records again
+	}
+	return errors.Join(err, k.client.Close(ctx))
 }
