@@ -243,7 +243,7 @@ func (f *feed) activated(m *wire.Activate) {
 		f.turn.win.SkipTo(m.From) // acknowledged, by this consumer or by another in between
 	}
 	f.turn.activation, f.turn.committed = m.Activation, m.From
-	f.pos, f.received, f.ackSent = f.turn.win.Position(), m.From, m.From
+	f.pos, f.received, f.ackSent, f.ackSince = f.turn.win.Position(), m.From, m.From, time.Time{}
 	f.live, f.revoking = true, false
 	f.rebalanced(Rebalance{
 		Kind: kind, Partition: f.partition, Activation: m.Activation, From: f.pos, Unacked: f.turn.win.Unacked(),

@@ -185,3 +185,22 @@ func TestCloseAfterALoss(t *testing.T) {
 		require.ErrorIs(t, x.s.Close(context.Background()), ErrPartitionLost)
 	})
 }
+
+// TestAcksAfterALoss: acknowledgements that were lost with a turn before they were sent do not keep those of the next one from
+// being sent.
+func TestAcksAfterALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newScene(t)
+		x.activate(1, 0)
+		require.NoError(t, x.s.Ack(x.receive(0, 5)...))
+		x.f.deactivated(&wire.Deactivated{Activation: 1})
+		time.Sleep(time.Minute)
+		x.activate(3, 0)
+		held := x.receive(0, 5)
+		x.write()
+		x.poked()
+		require.NoError(t, x.s.Ack(held...))
+		require.True(t, x.poked())
+		require.Equal(t, ackDelay, x.write(), "it waits for company")
+	})
+}
