@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -120,6 +121,23 @@ func TestTerminal(t *testing.T) {
 	} {
 		require.Equal(t, x.want, terminal(x.err), "%v", x.err)
 	}
+}
+
+// TestASessionMayStopWhileItsLeaderMoves: what it found final counts, though its context ended first.
+func TestASessionMayStopWhileItsLeaderMoves(t *testing.T) {
+	c := offline()
+	c.apply(image(1, 1, 1, 1))
+	c.peers[1] = &peer{id: 1, conn: new(conn.Conn)}
+	sessions := 0
+	err := c.Run(t.Context(), Follow{Partition: first}, func(ctx context.Context, _ *conn.Conn, _ Leader) (bool, error) {
+		if sessions++; sessions > 1 {
+			return false, Stop(errors.New("called again"))
+		}
+		<-ctx.Done() // an empty connection is not to the leader
+		require.ErrorIs(t, context.Cause(ctx), errMoved)
+		return true, Stop(io.EOF)
+	})
+	require.Equal(t, io.EOF, err)
 }
 
 // TestARequestOfACallerWhoLeftIsNotSent: and so its outcome is known.

@@ -43,7 +43,8 @@ type stopError struct{ err error }
 func (e *stopError) Error() string { return e.err.Error() }
 func (e *stopError) Unwrap() error { return e.err }
 
-// Stop wraps an error of a session after which it makes no sense to go on.
+// Stop wraps an error of a session after which it makes no sense to go on, also when the session's context has ended meanwhile: a
+// reader that has everything would begin anew on the next leader, without what it has not handed out yet.
 func Stop(err error) error { return &stopError{err} }
 
 // retryError is tried again whatever its code says.
@@ -170,7 +171,8 @@ func (c *Cluster) session(
 		c.watch(ctx, cancel, f, cn)
 	}()
 	progress, err := session(ctx, cn, l)
-	if cause := context.Cause(ctx); cause != nil {
+	var stop *stopError
+	if cause := context.Cause(ctx); cause != nil && !errors.As(err, &stop) {
 		err = cause // what the session returned is only its echo
 	}
 	cancel(nil)
