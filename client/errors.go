@@ -40,7 +40,7 @@ var (
 	ErrTopicExists error = protocol.ErrTopicExists
 	// ErrPartitionUnknown: the topic does not have that partition.
 	ErrPartitionUnknown error = protocol.ErrPartitionUnknown
-	// ErrRecordTooLarge: the record exceeds what the cluster accepts.
+	// ErrRecordTooLarge: the record exceeds what the cluster accepts, or has no room in the largest batch.
 	ErrRecordTooLarge error = protocol.ErrRecordTooLarge
 	// ErrOffsetOutOfRange: a reader was asked to begin outside the log.
 	ErrOffsetOutOfRange error = protocol.ErrOffsetOutOfRange

@@ -47,7 +47,7 @@ func (l *lane) session(ctx context.Context, cn *conn.Conn, _ cluster.Leader) (bo
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return false, l.refused(err, nil)
+		return false, l.refused(err, refusedStream)
 	}
 	var acked atomic.Uint64
 	var wg sync.WaitGroup
@@ -102,23 +102,46 @@ func (l *lane) open(st *conn.Stream, cancel context.CancelCauseFunc) error {
 	return nil
 }
 
-// refused decides what the refusal of a stream, or of one batch on it, means for the lane.
-func (l *lane) refused(err error, b *outbox.Batch) error {
+// refusal is what a broker refuses.
+type refusal uint8
+
+const (
+	refusedStream refusal = iota // to open a stream: nothing is said of batches
+	refusedRest                  // to go on with one: the batches in flight are unknown, and the oldest would be refused again
+	refusedBatch                 // the oldest batch in flight
+)
+
+// refused decides what a broker's refusal means for the lane.
+func (l *lane) refused(err error, what refusal) error {
 	var pe *protocol.Error
 	isCode := errors.As(err, &pe)
 	switch {
 	case errors.Is(err, ErrFenced):
 		l.p.fenced(err)
 		l.mu.Lock()
-		l.box.FailSealed(b != nil, err)
+		l.box.FailSealed(what == refusedBatch, err)
 		l.mu.Unlock()
 		return cluster.Stop(err)
 	case errors.Is(err, outbox.ErrForgotten), errors.Is(err, protocol.ErrProducerUnknown):
 		return l.startOver(false, err)
-	case b != nil && isCode && !pe.Code.Retryable() && !errors.Is(err, ErrTopicNotFound):
-		return l.startOver(pe.Code.Outcome() == protocol.NotAppended, err)
+	case isCode && l.hopeless(pe.Code, what):
+		return l.startOver(what == refusedBatch && pe.Code.Outcome() == protocol.NotAppended, err)
 	}
 	return err
+}
+
+// hopeless reports whether the oldest batch in flight would be refused by whomever it is sent to, so that only without it the
+// lane can go on. Whether a topic is gone, and how often a defect is met that a stream ended by, is for cluster.Run to say.
+func (l *lane) hopeless(code protocol.Code, what refusal) bool {
+	switch {
+	case what == refusedStream, code.Retryable(), code == protocol.CodeTopicNotFound:
+		return false
+	case what == refusedRest && code == protocol.CodeInternal:
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.box.InFlight() > 0
 }
 
 // startOver gives up what is sealed and lets an anonymous lane go on.
@@ -141,7 +164,7 @@ func (l *lane) readAcks(st *conn.Stream, acked *atomic.Uint64) error {
 			return err
 		}
 		if err := conn.Unexpected(kind, body, protocol.KindProduceAck); err != nil {
-			return l.refused(err, nil)
+			return l.refused(err, refusedRest)
 		}
 		if err := ack.Decode(body); err != nil {
 			return err
@@ -159,11 +182,10 @@ func (l *lane) readAcks(st *conn.Stream, acked *atomic.Uint64) error {
 func (l *lane) acknowledge(ack *wire.ProduceAck) error {
 	l.mu.Lock()
 	if ack.Code != 0 {
-		oldest := l.box.Oldest()
 		l.mu.Unlock()
 		return l.refused(&protocol.Error{
 			Code: ack.Code, Message: ack.Message, Leader: ack.Leader, Epoch: ack.Epoch,
-		}, oldest)
+		}, refusedBatch)
 	}
 	b, err := l.box.Ack(ack.BaseSequence, ack.Count, outbox.Result{
 		Offset: ack.BaseOffset, Epoch: ack.Epoch, Duplicate: ack.Duplicate,

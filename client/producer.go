@@ -299,7 +299,8 @@ func (p *Producer) admit(ctx context.Context, it *outbox.Item) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if limit := p.c.cluster.Limits().MaxRecordBytes; it.Size > limit {
+	limits := p.c.cluster.Limits()
+	if limit := min(limits.MaxRecordBytes, limits.MaxBatchBytes-batch.HeaderSize); it.Size > limit {
 		return protocol.Errorf(protocol.CodeRecordTooLarge,
 			"record of %d bytes, the cluster accepts %d", it.Size, limit)
 	}

@@ -314,15 +314,18 @@ func TestMaxBlockSheds(t *testing.T) {
 }
 
 func TestRecordTooLarge(t *testing.T) {
-	fc := start(t, fakebroker.Config{MaxRecordBytes: 1000})
+	fc := start(t, fakebroker.Config{MaxRecordBytes: 1000, MaxBatchBytes: 1000})
 	fc.CreateTopic("t", 1)
 	c := connect(t, fc)
 	ctx := within(t)
 	p, err := c.Producer(ctx, "t")
 	require.NoError(t, err)
-	_, err = p.Publish(ctx, client.Record{Value: make([]byte, 2000)})
-	require.ErrorIs(t, err, client.ErrRecordTooLarge)
-	requireOutcome(t, err, client.NotAppended)
+	for _, size := range []int{2000, 950} { // the smaller one has no room in a batch, beside the batch's header
+		_, err = p.Publish(ctx, client.Record{Value: make([]byte, size)})
+		require.ErrorIs(t, err, client.ErrRecordTooLarge)
+		require.ErrorContains(t, err, "accepts 920")
+		requireOutcome(t, err, client.NotAppended)
+	}
 	_, err = p.Publish(ctx, client.Record{Partition: client.OnPartition(7)})
 	require.ErrorIs(t, err, client.ErrPartitionUnknown)
 	_, err = p.Publish(ctx, client.Record{Value: make([]byte, 900)})
@@ -460,26 +463,35 @@ func TestDeliveryTimeout(t *testing.T) {
 	}
 }
 
+// TestRefusedBatch: a batch that no broker will take has an answer, and those behind it get through.
 func TestRefusedBatch(t *testing.T) {
-	var once sync.Once
-	fc := start(t, fakebroker.Config{
-		Produce: func(_ protocol.TopicPartition, h batch.Header) (f fakebroker.Fault) {
-			if h.BaseSequence == 2 {
-				once.Do(func() { f = fakebroker.Fault{Action: fakebroker.Refuse, Code: protocol.CodeCorruptBatch} })
-			}
-			return f
-		},
-	})
-	fc.CreateTopic("t", 1)
-	c := connect(t, fc)
-	ctx := within(t)
-	p, err := c.Producer(ctx, "t")
-	require.NoError(t, err)
-	publish(t, p, 0, 0, 2)
-	_, err = p.Publish(ctx, record(0, 99))
-	requireOutcome(t, err, client.NotAppended)
-	publish(t, p, 0, 2, 2)
-	require.Equal(t, sequence(4), values(fc, "t", 0))
+	for action, outcome := range map[fakebroker.Action]client.Outcome{
+		fakebroker.Refuse:       client.NotAppended,
+		fakebroker.RefuseStream: client.Unknown, // the broker does not say of which batch it speaks
+	} {
+		t.Run(fmt.Sprint(outcome), func(t *testing.T) {
+			var once sync.Once
+			fc := start(t, fakebroker.Config{
+				Produce: func(_ protocol.TopicPartition, h batch.Header) (f fakebroker.Fault) {
+					if h.BaseSequence == 2 {
+						once.Do(func() { f = fakebroker.Fault{Action: action, Code: protocol.CodeCorruptBatch} })
+					}
+					return f
+				},
+			})
+			fc.CreateTopic("t", 1)
+			c := connect(t, fc)
+			ctx := within(t)
+			p, err := c.Producer(ctx, "t")
+			require.NoError(t, err)
+			publish(t, p, 0, 0, 2)
+			_, err = p.Publish(ctx, record(0, 99))
+			require.ErrorIs(t, err, protocol.ErrCorruptBatch)
+			requireOutcome(t, err, outcome)
+			publish(t, p, 0, 2, 2)
+			require.Equal(t, sequence(4), values(fc, "t", 0))
+		})
+	}
 }
 
 func TestTopicDeleted(t *testing.T) {

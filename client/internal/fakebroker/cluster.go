@@ -29,6 +29,7 @@ type Action uint8
 const (
 	Append       Action = iota // as a broker should
 	Refuse                     // do not append; answer with Fault.Code and end the stream
+	RefuseStream               // do not append; end the stream with Fault.Code instead of answering
 	Swallow                    // do not append, do not answer, break the stream
 	LoseAck                    // append, then break the stream instead of answering
 	LoseConn                   // append, then break the whole connection
@@ -53,6 +54,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// MaxRecordBytes is told to clients; default the protocol's.
 	MaxRecordBytes uint32
+	// MaxBatchBytes is told to clients and kept; default the protocol's.
+	MaxBatchBytes uint32
 	// MaxStreams bounds the streams of one connection, its control stream included; default 4096.
 	MaxStreams int64
 	// Dialled is told of every handshake whether the client showed a token of this node. May be nil.
@@ -94,6 +97,9 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	if cfg.MaxRecordBytes == 0 {
 		cfg.MaxRecordBytes = protocol.DefaultMaxRecordBytes
+	}
+	if cfg.MaxBatchBytes == 0 {
+		cfg.MaxBatchBytes = protocol.DefaultMaxBatchBytes
 	}
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = 4096

@@ -208,7 +208,7 @@ var errBreak = errors.New("break the stream")
 func (s *session) control(ctx context.Context, st *quic.Stream, r *frame.Reader) error {
 	ok := &wire.HelloOK{
 		Version: 1, Cluster: "fake", Broker: s.n.id, MaxRecordBytes: s.n.c.cfg.MaxRecordBytes,
-		MaxBatchBytes: protocol.DefaultMaxBatchBytes, MaxInFlightBatches: protocol.MaxInFlightBatches,
+		MaxBatchBytes: s.n.c.cfg.MaxBatchBytes, MaxInFlightBatches: protocol.MaxInFlightBatches,
 		HeartbeatMillis: uint32(s.n.c.cfg.Heartbeat.Milliseconds()),
 	}
 	if _, err := st.Write(wire.AppendFrame(nil, protocol.KindHelloOK, ok)); err != nil {

@@ -91,7 +91,7 @@ func (s *session) batches(st *quic.Stream, r *frame.Reader, tp protocol.TopicPar
 		if kind != protocol.KindProduce {
 			return protocol.Errorf(protocol.CodeUnexpectedFrame, "%s", kind)
 		}
-		h, err := batch.Check(body, protocol.DefaultMaxBatchBytes)
+		h, err := batch.Check(body, int(s.n.c.cfg.MaxBatchBytes))
 		if err != nil {
 			return err
 		}
@@ -110,8 +110,11 @@ func (s *session) apply(
 	st *quic.Stream, tp protocol.TopicPartition, b []byte, h batch.Header, fault Fault,
 ) (bool, error) {
 	ack := &wire.ProduceAck{BaseSequence: h.BaseSequence, Count: h.Count}
-	if fault.Action == Swallow {
+	switch fault.Action {
+	case Swallow:
 		return true, errBreak
+	case RefuseStream:
+		return true, protocol.Errorf(fault.Code, "as the test wants it")
 	}
 	var err error
 	if fault.Action != Refuse {
