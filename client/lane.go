@@ -42,8 +42,8 @@ type lane struct {
 	results   []*outbox.Item // to be handed out
 	handing   bool           // somebody does
 	flushes   []flush
-	overdue   *time.Timer // of the delivery timeout, nil without one
-	renew     context.CancelCauseFunc
+	overdue   *time.Timer             // of the delivery timeout, nil without one
+	renew     context.CancelCauseFunc // ends the session, if there is one
 
 	build *batch.Builder // of the writer's goroutine
 }
@@ -119,15 +119,20 @@ func (l *lane) kill(err error) {
 		l.dead = err
 	}
 	l.box.FailAll(false, l.dead)
-	for _, t := range l.queue {
-		close(t.granted)
-	}
-	l.queue = nil
+	l.turnAway()
 	if l.overdue != nil {
 		l.overdue.Stop()
 	}
 	l.mu.Unlock()
 	l.deliver()
+}
+
+// turnAway ends the wait of those who want room in the buffer of a lane that is dead. Called with mu held.
+func (l *lane) turnAway() {
+	for _, t := range l.queue {
+		close(t.granted)
+	}
+	l.queue = nil
 }
 
 // fail is a *PublishError of this lane.
@@ -388,10 +393,9 @@ func (l *lane) expire() {
 		l.mu.Unlock()
 		return
 	}
-	err := l.late(errDeliveryTimeout)
-	l.giveUp(false, err)
+	end := l.giveUp(false, l.late(errDeliveryTimeout))
 	if l.renew != nil {
-		l.renew(cluster.Retry(err)) // the stream belongs to the old identity
+		l.renew(end) // its stream belongs to the old identity
 	}
 	l.mu.Unlock()
 	l.deliver()
@@ -399,15 +403,17 @@ func (l *lane) expire() {
 
 var errDeliveryTimeout = errors.New("delivery timeout")
 
-// giveUp fails what is sealed. Its place in the sequence stays open, so an anonymous lane goes on under a
-// new identity and a named one ends. Called with mu held.
-func (l *lane) giveUp(definite bool, err error) {
+// giveUp fails what is sealed, and returns what a session ends with then. The place in the sequence stays open, so an anonymous
+// lane goes on under a new identity and a named one ends. Called with mu held.
+func (l *lane) giveUp(definite bool, err error) error {
 	l.box.FailSealed(definite, err)
 	if l.epoch != 0 || l.id.Named() {
 		l.dead = fmt.Errorf("%w: %w", ErrPoisoned, err)
 		l.box.FailAll(definite, l.dead)
-		return
+		l.turnAway()
+		return cluster.Stop(l.dead)
 	}
 	l.id = randomID()
 	l.box.Renew()
+	return cluster.Retry(err)
 }

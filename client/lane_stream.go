@@ -36,6 +36,10 @@ func (l *lane) session(ctx context.Context, cn *conn.Conn, _ cluster.Leader) (bo
 	defer l.deliver() // of what a refusal settled
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := l.attach(cancel); err != nil {
+		return false, err
+	}
+	defer l.detach()
 	st, err := cn.OpenStream(ctx)
 	if err != nil {
 		return false, err
@@ -45,7 +49,7 @@ func (l *lane) session(ctx context.Context, cn *conn.Conn, _ cluster.Leader) (bo
 	defer stop()
 	if err := l.open(st, cancel); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+			return false, cause
 		}
 		return false, l.refused(err, refusedStream)
 	}
@@ -57,10 +61,24 @@ func (l *lane) session(ctx context.Context, cn *conn.Conn, _ cluster.Leader) (bo
 	}
 	st.Abort()
 	wg.Wait()
+	return acked.Load() > 0, context.Cause(ctx)
+}
+
+// attach lets expire end the session that begins. A lane that was given up between two sessions has no other.
+func (l *lane) attach(end context.CancelCauseFunc) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead != nil {
+		return cluster.Stop(l.dead)
+	}
+	l.renew = end
+	return nil
+}
+
+func (l *lane) detach() {
 	l.mu.Lock()
 	l.renew = nil
 	l.mu.Unlock()
-	return acked.Load() > 0, context.Cause(ctx)
 }
 
 // open introduces the producer and takes over where the partition is in its sequence. What is in flight goes out with the
@@ -94,7 +112,6 @@ func (l *lane) open(st *conn.Stream, cancel context.CancelCauseFunc) error {
 		return err
 	}
 	l.why = nil
-	l.renew = cancel
 	if !l.wasOpened {
 		l.wasOpened = true
 		close(l.opened)
@@ -148,11 +165,7 @@ func (l *lane) hopeless(code protocol.Code, what refusal) bool {
 func (l *lane) startOver(definite bool, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.giveUp(definite, err)
-	if l.dead != nil {
-		return cluster.Stop(l.dead)
-	}
-	return cluster.Retry(err)
+	return l.giveUp(definite, err)
 }
 
 // readAcks settles batches as the leader answers them.
