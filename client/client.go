@@ -131,18 +131,15 @@ func (c *config) tlsConfig() (*tls.Config, error) {
 }
 
 // Close closes everything that was opened with the client, each as its own Close does, and leaves no
-// goroutine. When ctx ends it goes on without waiting for the brokers. It returns the first error of
-// what it closed.
+// goroutine. When ctx ends it goes on without waiting for the brokers, and so does a Close that began
+// before. It returns the errors of what it closed.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
-	if c.closed != nil {
-		closed := c.closed
-		c.mu.Unlock()
-		<-closed
-		return nil
+	first := c.closed == nil
+	if first {
+		c.closed = make(chan struct{})
+		defer close(c.closed)
 	}
-	c.closed = make(chan struct{})
-	defer close(c.closed)
 	var open []closer
 	for o := range c.open {
 		open = append(open, o)
@@ -154,8 +151,30 @@ func (c *Client) Close(ctx context.Context) error {
 		wg.Go(func() { errs[i] = o.Close(ctx) })
 	}
 	wg.Wait()
-	c.cluster.Close()
+	if first {
+		c.cluster.Close()
+	} else {
+		<-c.closed // which waits for nothing more
+	}
 	return errors.Join(errs...)
+}
+
+// awaitClosed waits for the Close of a producer, subscription or reader that began before. When ctx ends it has end cut that
+// one short.
+func awaitClosed(ctx context.Context, closed <-chan struct{}, end context.CancelCauseFunc) error {
+	select {
+	case <-closed:
+		return nil
+	default:
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+	}
+	end(ErrClosed)
+	<-closed
+	return fmt.Errorf("trunkline: close: %w", context.Cause(ctx))
 }
 
 // register notes what Close has to close. It returns false when it is too late for that.

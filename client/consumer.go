@@ -257,7 +257,8 @@ func (s *consumer) messages(ctx context.Context) iter.Seq2[*Message, error] {
 // closeGrace bounds how long Close waits for brokers to end the streams.
 const closeGrace = time.Second
 
-// close ends the consumer: commit first, then the streams in good order, then the rest.
+// close ends the consumer: commit first, then the streams in good order, then the rest. Another call has it go on without the
+// brokers when its own ctx ends.
 func (s *consumer) close(ctx context.Context, commit func(context.Context) error) error {
 	s.mu.Lock()
 	first := s.closed == nil
@@ -268,8 +269,7 @@ func (s *consumer) close(ctx context.Context, commit func(context.Context) error
 	closed := s.closed
 	s.mu.Unlock()
 	if !first {
-		<-closed
-		return nil
+		return awaitClosed(ctx, closed, s.cancel)
 	}
 	defer close(closed)
 	s.signal()

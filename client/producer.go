@@ -370,7 +370,8 @@ func (p *Producer) Flush(ctx context.Context) error {
 
 // Close refuses new records, flushes until ctx ends, and closes the producer. Records that are left fail
 // with ErrClosed: NotAppended if they were never sent, else Unknown. All results have been handed out
-// when it returns. It returns the flush's error, and must not be called from a completion.
+// when it returns. It returns the flush's error, and must not be called from a completion. Another call waits
+// for the first, and ends its flush when its own ctx ends.
 func (p *Producer) Close(ctx context.Context) error {
 	p.mu.Lock()
 	first := p.closed == nil
@@ -381,11 +382,13 @@ func (p *Producer) Close(ctx context.Context) error {
 	closed := p.closed
 	p.mu.Unlock()
 	if !first {
-		<-closed
-		return nil
+		return awaitClosed(ctx, closed, p.cancel)
 	}
 	defer close(closed)
 	err := p.Flush(ctx)
+	if err == nil && errors.Is(context.Cause(p.ctx), ErrClosed) { // by another call: the lanes ended, and with them the wait
+		err = fmt.Errorf("trunkline: flush: %w", ErrClosed)
+	}
 	p.cancel(ErrClosed)
 	p.wg.Wait()
 	for _, l := range *p.lanes.Load() {

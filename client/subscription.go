@@ -213,7 +213,8 @@ func (s *Subscription) Assigned() []protocol.Partition { return s.s.assigned() }
 func (s *Subscription) Consumer() string { return s.s.cfg.consumer }
 
 // Close stops handing out, commits what was acknowledged until ctx ends, gives the partitions back so
-// that others get them at once, and leaves no goroutine. It returns the commit's error.
+// that others get them at once, and leaves no goroutine. It returns the commit's error. Another call waits for
+// the first, and ends its commit when its own ctx ends.
 func (s *Subscription) Close(ctx context.Context) error {
 	defer s.s.c.unregister(s)
 	return s.s.close(ctx, s.Commit)
