@@ -19,7 +19,7 @@ type Cursor struct {
 // Partition is what a feed needs of the local replica of a partition.
 type Partition interface {
 	// Leading returns the epoch that this broker leads now and a channel that is closed when that
-	// ends. ok is false if it does not lead and serve.
+	// ends, before it leads again. ok is false if it does not lead and serve.
 	Leading() (epoch protocol.Epoch, lost <-chan struct{}, ok bool)
 	// CursorOpen returns the cursor of a subscription and creates it at ifNew if there is none.
 	CursorOpen(ctx context.Context, subscription string, ifNew protocol.Offset) (Cursor, error)

@@ -430,6 +430,50 @@ func checkOwner(t *testing.T, peers map[string]*peer) {
 	}
 }
 
+// slowOpener is a partition whose answer about the leadership is taken at once and reaches its caller late.
+type slowOpener struct {
+	*feedtest.Partition
+	asked, release chan struct{}
+}
+
+func (p slowOpener) Leading() (protocol.Epoch, <-chan struct{}, bool) {
+	epoch, lost, ok := p.Partition.Leading()
+	close(p.asked)
+	<-p.release
+	return epoch, lost, ok
+}
+
+// TestLateJoinerOfAnOlderLeadership must not take the place of the group of the current one: two groups of one
+// leadership would have two active consumers.
+func TestLateJoinerOfAnOlderLeadership(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, m *feed.Manager, p *feedtest.Partition) {
+		_, err := p.CursorOpen(t.Context(), "sub", 0)
+		require.NoError(t, err)
+		slow := slowOpener{p, make(chan struct{}), make(chan struct{})}
+		late := make(chan error)
+		go func() {
+			_, _, err := m.Open(t.Context(), slow, openSub("late"))
+			late <- err
+		}()
+		<-slow.asked
+		p.Lose()
+		p.Lead()
+		a := join(t, m, p, openSub("a"))
+		time.Sleep(settle)
+		require.True(t, a.look().active)
+		close(slow.release)
+		require.ErrorIs(t, <-late, protocol.ErrNotLeader)
+		synctest.Wait()
+
+		b := join(t, m, p, openSub("b"))
+		time.Sleep(2 * time.Second)
+		active, all := m.View(tp, "sub")
+		require.Equal(t, []string{"a", "b"}, all)
+		require.Equal(t, active == "a", a.look().active)
+		require.Equal(t, active == "b", b.look().active)
+	})
+}
+
 func last(log []string) string {
 	if len(log) == 0 {
 		return ""

@@ -157,6 +157,11 @@ func (m *Manager) join(c *Consumer, key groupKey) error {
 	if m.closed {
 		return errClosed()
 	}
+	// The channel of a leadership is closed before the next one begins: one that is open here is the newest, and a group
+	// of another one in the table is older.
+	if isClosed(c.lost) {
+		return errNotLeading()
+	}
 	now := time.Now()
 	g := m.groups[key]
 	if g == nil || g.lost != c.lost {
