@@ -23,7 +23,7 @@ const (
 	CodeDiskReserve      Code = 4 // free disk is below the reserve; reads go on
 	CodeShuttingDown     Code = 5 // the broker is draining
 	CodeUnavailable      Code = 6 // not ready: starting, no metadata leader, no replica here yet
-	CodeOutcomeUnknown   Code = 7 // leadership was lost while the request was in flight
+	CodeOutcomeUnknown   Code = 7 // leadership was lost, or the majority was slow, while the request was in flight
 	CodeTimeout          Code = 8 // the broker gave up waiting; may have happened
 	CodeInvalidRequest   Code = 100
 	CodeUnsupported      Code = 101 // version or feature

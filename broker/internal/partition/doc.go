@@ -50,12 +50,16 @@
 //     still in the pipeline. The sequence told is then too low, the client sends again, and fsm recognises the repeats.
 //  8. Operations that are not appends are proposed again too: opening and deleting are idempotent, an ack moves forward
 //     only, and an activation may grow by two. Its number is taken from the answer.
+//  9. A timed out, its producer is opened with a higher epoch, then both commit. A is proposed again and refused as
+//     fenced though it is in the log: the epoch is judged before the sequence. So the refusal of a repeated append is
+//     answered as of unknown outcome.
 //
 // Invariants:
 //
 //	Inv1  In one epoch proposals are made in queue order, each after the one before was accepted by the local raft queue.
 //	Inv2  An operation is answered exactly once; answers of one term come in queue order, those of a later term later.
-//	Inv3  An operation that was ever in a proposal is answered by its result or as of unknown outcome.
+//	Inv3  An operation that was ever in a proposal is answered by its result or as of unknown outcome; an append that was
+//	      in several only by a success or as of unknown outcome.
 //	Inv4  Nothing but epoch-begin is proposed before an epoch-begin of this term was applied here.
 //	Inv5  While nothing completes, no operation waits for an answer longer than about PendingTimeout + 2*ProposalTimeout;
 //	      after the loss of leadership or of the majority, none waits at all.

@@ -25,6 +25,7 @@ const (
 type op struct {
 	kind     opKind
 	proposed bool          // was in a proposal: without an answer its outcome is unknown
+	repeated bool          // was in one before the newest, whose end is not known
 	weight   int64         // bytes held of the partition's space
 	since    time.Duration // Partition.age when it was accepted
 
@@ -65,7 +66,7 @@ func (o *op) build(b *fsm.Builder) {
 // answer calls the operation's callback: with err, or with what the state machine said in epoch.
 func (o *op) answer(r fsm.OpResult, epoch protocol.Epoch, err *protocol.Error) {
 	if err == nil && r.Code != 0 {
-		err = o.failure(r)
+		err = o.doubt(o.failure(r))
 	}
 	if o.kind != opAppend {
 		o.reply(r, epoch, err)
@@ -98,6 +99,15 @@ func (o *op) failure(r fsm.OpResult) *protocol.Error {
 		return protocol.Errorf(r.Code, "the state machine gave no result for the operation")
 	}
 	return protocol.Errorf(r.Code, "refused by the partition")
+}
+
+// doubt makes the refusal of a repeated append what is certain about it: the batch may be in the log by an earlier
+// proposal, behind which came what refused the newest.
+func (o *op) doubt(err *protocol.Error) *protocol.Error {
+	if o.kind != opAppend || !o.repeated || err.Code.Outcome() != protocol.NotAppended {
+		return err
+	}
+	return protocol.Errorf(protocol.CodeOutcomeUnknown, "the batch was proposed again and then refused: %s", err.Error())
 }
 
 // queue is a FIFO of operations to which those of failed proposals return at the front. It holds no memory while

@@ -86,7 +86,8 @@ func (p *Partition) propose(f *flight) {
 		}
 		failpoint.Hit("afterProposeBeforeCommit")
 		for i := range *ops {
-			(*ops)[i].proposed = true
+			o := &(*ops)[i]
+			o.proposed, o.repeated = true, o.proposed
 		}
 		f.proposals <- sent{proposal: proposal, ops: ops, at: time.Now()}
 	}

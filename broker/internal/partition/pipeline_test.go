@@ -153,6 +153,34 @@ func TestDroppedThenAppended(t *testing.T) {
 	}
 }
 
+// TestRepeatedThenFenced is interleaving 9: what refuses the repeat of a batch says nothing about its first proposal.
+func TestRepeatedThenFenced(t *testing.T) {
+	within(t, nil, nil, func(t *testing.T, r *rig, a *acks) {
+		r.raft.elect()
+		time.Sleep(5 * roundTrip)
+		release := r.raft.block()
+		r.send(t, a, 5, 0)
+		synctest.Wait()
+		opened := make(chan error, 1)
+		go func() {
+			_, _, err := r.OpenProducer(t.Context(), 5, 1)
+			opened <- err
+		}()
+		synctest.Wait()
+		require.Equal(t, 3, r.raft.proposals(), "the claim, the batch and the opening")
+		time.Sleep(r.cfg.ProposalTimeout + 10*roundTrip)
+		require.Equal(t, 4, r.raft.proposals(), "the next claim is behind both")
+		release()
+		require.NoError(t, <-opened)
+		require.Equal(t, []string{"5/0:outcome_unknown"}, a.got())
+		require.Equal(t, []span{{0, 1, 0, 1}}, readLog(t, r.m)[5])
+
+		r.send(t, a, 5, 1) // refused at its first proposal
+		time.Sleep(5 * roundTrip)
+		require.Equal(t, "5/1:producer_fenced", a.got()[1])
+	})
+}
+
 func TestLeadershipLostAnswersAtOnce(t *testing.T) {
 	within(t, nil, func(c *Config) { c.MaxProposals = 1 }, func(t *testing.T, r *rig, a *acks) {
 		r.raft.elect()
