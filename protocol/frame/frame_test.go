@@ -167,6 +167,29 @@ func TestSetLimit(t *testing.T) {
 	requireCode(t, protocol.CodeFrameTooLarge, err)
 }
 
+// TestOnly: a frame of a kind that may not come is refused by its header; its body is not waited for.
+func TestOnly(t *testing.T) {
+	stream := Append(Append(nil, protocol.KindAck, []byte("a")), protocol.KindCredit, []byte("c"))
+	for _, owned := range []bool{false, true} {
+		body := AppendHeader(nil, protocol.KindDeliver, protocol.MaxDeliverBytes)
+		r := NewReader(bytes.NewReader(append(bytes.Clone(stream), body...)))
+		r.Only(protocol.KindCredit, protocol.KindAck)
+		read := r.Next
+		if owned {
+			read = r.NextOwned
+		}
+		for _, want := range []protocol.Kind{protocol.KindAck, protocol.KindCredit} {
+			k, _, err := read()
+			require.NoError(t, err)
+			require.Equal(t, want, k)
+		}
+		_, _, err := read()
+		requireCode(t, protocol.CodeUnexpectedFrame, err)
+		_, _, err = read()
+		requireCode(t, protocol.CodeUnexpectedFrame, err)
+	}
+}
+
 // TestClaimsCostNothing checks that memory follows what arrived and not what a header claims.
 func TestClaimsCostNothing(t *testing.T) {
 	claim := append(AppendHeader(nil, protocol.KindProduce, protocol.MaxBatchBytesLimit), make([]byte, 100)...)

@@ -3,6 +3,7 @@ package frame
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/trunkline/trunkline/protocol"
 )
@@ -24,6 +25,7 @@ const (
 // Reader cuts a byte stream into frames.
 type Reader struct {
 	src    io.Reader
+	only   []protocol.Kind       // kinds that may come, nil for all
 	limits map[protocol.Kind]int // lower caps, nil until SetLimit
 	buf    []byte                // buf[r:w] was read from src and not handed out
 	r, w   int
@@ -43,6 +45,10 @@ func (r *Reader) SetLimit(k protocol.Kind, maxBody int) {
 	}
 	r.limits[k] = maxBody
 }
+
+// Only refuses frames of all kinds but these, with CodeUnexpectedFrame and before their bodies come. Without it a peer
+// can make the Reader hold a buffer for the largest frame of the protocol.
+func (r *Reader) Only(kinds ...protocol.Kind) { r.only = kinds }
 
 // Next returns the next frame. The body is valid until the following call of Next or NextOwned.
 func (r *Reader) Next() (protocol.Kind, []byte, error) {
@@ -97,6 +103,10 @@ func (r *Reader) header() (Header, error) {
 	h, err := ParseHeader(r.buf[r.r:r.w])
 	if err != nil {
 		return Header{}, r.fail(err)
+	}
+	if r.only != nil && !slices.Contains(r.only, h.Kind) {
+		return Header{}, r.fail(protocol.Errorf(protocol.CodeUnexpectedFrame,
+			"a %s frame where only %v may come", h.Kind, r.only))
 	}
 	if limit, ok := r.limits[h.Kind]; ok && h.Length > limit {
 		return Header{}, r.fail(tooLarge(h.Kind, uint64(h.Length), limit))

@@ -70,6 +70,7 @@ func (c *conn) converse(st *stream, tp protocol.TopicPartition, member *feed.Con
 // readConsumer takes the client's frames until the stream ends or breaks a rule.
 func (c *conn) readConsumer(st *stream, member *feed.Consumer) error {
 	r := frame.NewReader(st)
+	r.Only(protocol.KindCredit, protocol.KindAck, protocol.KindRelease)
 	for {
 		k, body, err := r.Next()
 		if err != nil {
@@ -97,14 +98,13 @@ func takeConsumer(member *feed.Consumer, k protocol.Kind, body []byte) error {
 			return err
 		}
 		return member.Ack(m)
-	case protocol.KindRelease:
+	default: // KindRelease: the reader lets no other kind pass
 		var m wire.Release
 		if err := m.Decode(body); err != nil {
 			return err
 		}
 		return member.Release(m.Activation)
 	}
-	return protocol.Errorf(protocol.CodeUnexpectedFrame, "a %s frame on a consume stream", k)
 }
 
 // keepBuffer is the largest delivery buffer that is kept for the next delivery.

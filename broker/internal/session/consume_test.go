@@ -260,6 +260,7 @@ func TestBadConsumeFrames(t *testing.T) {
 		wire.AppendFrame(nil, protocol.KindRequest, &wire.Request{}),
 		frame.Append(nil, protocol.KindCredit, []byte{0xc1}),
 		frame.AppendHeader(nil, protocol.KindCredit, 100_000),
+		frame.AppendHeader(nil, protocol.KindDeliver, protocol.MaxDeliverBytes), // not to be waited for
 		{0, 0, 0, 0, 0, 0, 0, 0},
 	} {
 		l := w.subscribe(c, tp0, fmt.Sprint("c", i))

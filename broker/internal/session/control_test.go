@@ -199,6 +199,7 @@ func TestBadControlFrames(t *testing.T) {
 		wire.AppendFrame(nil, protocol.KindHello, &hello), // a second one
 		frame.Append(nil, protocol.KindPing, []byte{0xc1}),
 		frame.AppendHeader(nil, protocol.KindPing, 10_000),
+		frame.AppendHeader(nil, protocol.KindProduce, protocol.MaxBatchBytesLimit), // not to be waited for
 	} {
 		c, ctl := w.connect()
 		_, err := ctl.Write(b)

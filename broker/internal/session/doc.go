@@ -17,8 +17,9 @@
 //     goroutines mark and wake.
 //  4. A refused frame or stream is answered by an error frame (or an ack with an error) and the end of
 //     the stream, not by a reset, so that the peer can read why.
-//  5. A frame's body is read only after its bytes were granted by the budgets of the connection and of
-//     the server.
+//  5. The body of a first frame or of a batch is read only after its bytes were granted by the budgets of
+//     the connection (and of the server). Other frames have small caps, and those that have no place on
+//     their stream are refused by their headers.
 //  6. When a stream's handler has returned both directions of the stream are over, whoever gave up what
 //     first, so that its place in the connection's bound of streams is free.
 //
