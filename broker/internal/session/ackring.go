@@ -25,6 +25,7 @@ type ackRing struct {
 	finished         bool                                  // tail is the end
 	err              *protocol.Error                       // said after the last ack
 	ack              wire.ProduceAck                       // reused: it escapes when it is encoded
+	drained          chan struct{}                         // closed at done == tail; nil while nobody asked
 }
 
 type ackEntry struct {
@@ -45,11 +46,19 @@ func (r *ackRing) signal() {
 	}
 }
 
-// room reports whether a batch may be pushed, and whether none waits for the partition.
-func (r *ackRing) room() (free, idle bool) {
+// room reports whether a batch may be pushed, and returns a channel that is closed as soon as none waits for the
+// partition.
+func (r *ackRing) room() (free bool, drained <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tail-r.head < uint64(len(r.entries)), r.done == r.tail
+	free = r.tail-r.head < uint64(len(r.entries))
+	if r.done == r.tail {
+		return free, alwaysIdle
+	}
+	if r.drained == nil {
+		r.drained = make(chan struct{})
+	}
+	return free, r.drained
 }
 
 // push adds a batch that is about to be appended. There must be room.
@@ -71,6 +80,10 @@ func (r *ackRing) complete(a Ack) ackEntry {
 	r.done++
 	if r.done < r.tail && r.entries[r.done%uint64(len(r.entries))].ready {
 		r.done++
+	}
+	if r.done == r.tail && r.drained != nil {
+		close(r.drained)
+		r.drained = nil
 	}
 	r.signal()
 	return *e

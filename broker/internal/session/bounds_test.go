@@ -24,19 +24,19 @@ func TestBudget(t *testing.T) {
 		parent := &budget{limit: 100}
 		b := &budget{limit: 10, parent: parent}
 		ctx := t.Context()
-		require.NoError(t, b.take(ctx, 50, false), "any size, when nothing is in use")
+		require.NoError(t, b.take(ctx, 50, nil), "any size, when nothing is in use")
 		b.give(50)
-		require.NoError(t, b.take(ctx, 8, false))
-		require.NoError(t, b.take(ctx, 8, true), "beyond the limit for who holds nothing")
+		require.NoError(t, b.take(ctx, 8, nil))
+		require.NoError(t, b.take(ctx, 8, alwaysIdle), "beyond the limit for who holds nothing")
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		require.ErrorIs(t, b.take(short, 3, false), context.DeadlineExceeded)
+		require.ErrorIs(t, b.take(short, 3, nil), context.DeadlineExceeded)
 		require.Equal(t, 16, b.inUse())
 
 		var served [3]atomic.Bool
 		for i, n := range []int{9, 1, 1} { // served in their order, though the small ones fit before
 			go func() {
-				if b.take(ctx, n, false) == nil {
+				if b.take(ctx, n, nil) == nil {
 					served[i].Store(true)
 				}
 			}()
@@ -60,20 +60,59 @@ func TestBudget(t *testing.T) {
 	})
 }
 
+// TestBudgetPromotesWaiters: who was queued with something in flight, here or at the parent, goes on beyond the limit
+// as soon as that is answered.
+func TestBudgetPromotesWaiters(t *testing.T) {
+	for name, limits := range map[string][2]int{"own": {10, 100}, "parent": {100, 10}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				parent := &budget{limit: limits[1]}
+				b := &budget{limit: limits[0], parent: parent}
+				require.NoError(t, b.take(t.Context(), 10, alwaysIdle), "never given back")
+				require.NoError(t, b.take(t.Context(), 4, alwaysIdle))
+				ctx, cancel := context.WithCancel(t.Context())
+				stuck, next := make(chan error, 1), make(chan error, 1)
+				go func() { stuck <- b.take(ctx, 4, nil) }()
+				synctest.Wait()
+				answered := make(chan struct{})
+				go func() { next <- b.take(t.Context(), 4, answered) }()
+				synctest.Wait()
+				require.Empty(t, next)
+				close(answered)
+				require.NoError(t, <-next)
+				require.Empty(t, stuck)
+				cancel()
+				require.ErrorIs(t, <-stuck, context.Canceled)
+				require.Equal(t, 18, b.inUse())
+				require.Equal(t, 18, parent.inUse())
+			})
+		})
+	}
+}
+
 func TestBudgetParentHoldsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent := &budget{limit: 10}
 		x, y := &budget{limit: 100, parent: parent}, &budget{limit: 100, parent: parent}
-		require.NoError(t, x.take(t.Context(), 10, false))
+		require.NoError(t, x.take(t.Context(), 10, nil))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.Error(t, y.take(ctx, 1, false))
+		require.Error(t, y.take(ctx, 1, nil))
 		require.Zero(t, y.inUse(), "given back")
 		x.give(10)
-		require.NoError(t, y.take(t.Context(), 1, false))
+		require.NoError(t, y.take(t.Context(), 1, nil))
 		y.force(3)
 		require.Equal(t, 4, parent.inUse())
 	})
+}
+
+func isIdle(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
 }
 
 // TestAckRingModel drives a ring with any order of events against a plain list.
@@ -84,6 +123,7 @@ func TestAckRingModel(t *testing.T) {
 		answered, pushed, refused, written := 0, 0, false, 0
 		var got []byte
 		ended := false
+		var asked <-chan struct{} // by the last room
 		take := func() {
 			if ended {
 				return
@@ -106,9 +146,15 @@ func TestAckRingModel(t *testing.T) {
 		}
 		failed := false
 		for range rapid.IntRange(0, 300).Draw(t, "steps") {
-			free, idle := r.room()
+			free, drained := r.room()
 			require.Equal(t, pushed-written < protocol.MaxInFlightBatches, free)
-			require.Equal(t, answered == pushed || refused && answered == pushed-1, idle)
+			require.Equal(t, answered == pushed || refused && answered == pushed-1, isIdle(drained))
+			if asked != nil {
+				require.Equal(t, isIdle(drained), isIdle(asked), "told with the last answer, and not before")
+			}
+			if asked = drained; isIdle(drained) {
+				asked = nil // a batch may follow
+			}
 			switch rapid.IntRange(0, 3).Draw(t, "op") {
 			case 0:
 				if free && !refused {
@@ -144,4 +190,11 @@ func TestAckRingModel(t *testing.T) {
 			r.finish(nil)
 		}
 	})
+}
+
+// queued returns how many takers wait.
+func (b *budget) queued() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
 }

@@ -13,7 +13,8 @@ const hardFactor = 4
 // go on up to hardFactor times limit, so that those who are stuck with what they hold (a stalled partition, a
 // stalled consumer) do not stall the others. A budget that nobody uses grants any size.
 //
-// Waiters of each kind are served in their order.
+// A taker says by a channel which it is: closed once it holds nothing else, nil if that is never so. It may be closed
+// while the taker waits. Waiters of each kind are served in their order.
 type budget struct {
 	limit  int
 	parent *budget // what is taken here is taken there too; may be nil
@@ -25,52 +26,85 @@ type budget struct {
 
 type waiter struct {
 	n       int
-	first   bool // its stream holds nothing else
+	first   bool // its taker holds nothing else; guarded by the budget's mu
 	granted chan struct{}
 }
 
-// take waits until n bytes may be used. An error is that of ctx, and then nothing was taken.
-func (b *budget) take(ctx context.Context, n int, first bool) error {
-	if err := b.takeOwn(ctx, n, first); err != nil {
+// alwaysIdle is the channel of takers that never hold anything else.
+var alwaysIdle = func() chan struct{} { ch := make(chan struct{}); close(ch); return ch }()
+
+// take waits until n bytes may be used. The taker holds nothing else once idle is closed. An error is that of ctx,
+// and then nothing was taken.
+func (b *budget) take(ctx context.Context, n int, idle <-chan struct{}) error {
+	if err := b.takeOwn(ctx, n, idle); err != nil {
 		return err
 	}
 	if b.parent == nil {
 		return nil
 	}
-	if err := b.parent.take(ctx, n, first); err != nil {
+	if err := b.parent.take(ctx, n, idle); err != nil {
 		b.giveOwn(n)
 		return err
 	}
 	return nil
 }
 
-func (b *budget) takeOwn(ctx context.Context, n int, first bool) error {
-	b.mu.Lock()
-	w := &waiter{n, first, nil}
-	queued := slices.ContainsFunc(b.waiting, func(o *waiter) bool { return o.first == first })
-	if !queued && b.fits(w) {
-		b.used += n
-		b.mu.Unlock()
+func (b *budget) takeOwn(ctx context.Context, n int, idle <-chan struct{}) error {
+	w := &waiter{n: n}
+	select {
+	case <-idle:
+		w.first, idle = true, nil
+	default:
+	}
+	if b.enter(w) {
 		return nil
+	}
+	for {
+		select {
+		case <-w.granted:
+			return nil
+		case <-idle:
+			b.promote(w)
+			idle = nil
+		case <-ctx.Done():
+			b.leave(w)
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// enter takes what w wants, or queues it and reports false.
+func (b *budget) enter(w *waiter) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	queued := slices.ContainsFunc(b.waiting, func(o *waiter) bool { return o.first == w.first })
+	if !queued && b.fits(w) {
+		b.used += w.n
+		return true
 	}
 	w.granted = make(chan struct{})
 	b.waiting = append(b.waiting, w)
-	b.mu.Unlock()
+	return false
+}
 
-	select {
-	case <-w.granted:
-		return nil
-	case <-ctx.Done():
-	}
+// promote notes that the taker of w, which waits, holds nothing else any more.
+func (b *budget) promote(w *waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w.first = true
+	b.grant()
+}
+
+// leave ends the wait of w without what it wanted.
+func (b *budget) leave(w *waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if i := slices.Index(b.waiting, w); i >= 0 {
 		b.waiting = slices.Delete(b.waiting, i, i+1)
 	} else {
-		b.used -= n // granted at the same moment
+		b.used -= w.n // granted at the same moment
 	}
 	b.grant()
-	return context.Cause(ctx)
 }
 
 // give returns n bytes. It does not block.

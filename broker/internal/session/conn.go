@@ -245,7 +245,7 @@ func (c *conn) opening(st *stream, by time.Time) (protocol.Kind, []byte, error) 
 	}
 	ctx, cancel := context.WithDeadline(c.ctx, by)
 	defer cancel()
-	if err := c.opens.take(ctx, h.Length, false); err != nil {
+	if err := c.opens.take(ctx, h.Length, nil); err != nil {
 		return 0, nil, protocol.Errorf(protocol.CodeOverloaded,
 			"too many streams of this connection wait for their first frame")
 	}

@@ -134,7 +134,7 @@ func (c *conn) deliver(ctx context.Context, st *stream, tp protocol.TopicPartiti
 // deliverOnce writes what is due now and reports whether that was the last.
 func (c *conn) deliverOnce(st *stream, tp protocol.TopicPartition, member *feed.Consumer) (done bool) {
 	held := c.srv.cfg.Feed.ChunkBytes
-	if err := c.delivery.take(c.tc.Context(), held, true); err != nil {
+	if err := c.delivery.take(c.tc.Context(), held, alwaysIdle); err != nil {
 		return true
 	}
 	defer func() { c.delivery.give(held) }()

@@ -110,12 +110,12 @@ func (ps *produceStream) nextBatch() ([]byte, error) {
 		return nil, protocol.Errorf(protocol.CodeBatchTooLarge, "batch of %d bytes, at most %d are allowed",
 			h.Length, limits.MaxBatchBytes)
 	}
-	free, idle := ps.ring.room()
+	free, drained := ps.ring.room()
 	if !free {
 		return nil, protocol.Errorf(protocol.CodeInvalidRequest, "more than %d batches in flight",
 			protocol.MaxInFlightBatches)
 	}
-	if err := ps.c.inFlight.take(ps.ctx, h.Length, idle); err != nil {
+	if err := ps.c.inFlight.take(ps.ctx, h.Length, drained); err != nil {
 		return nil, err
 	}
 	b := make([]byte, h.Length)

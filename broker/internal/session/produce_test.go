@@ -193,6 +193,31 @@ func TestStalledPartitionDoesNotStallOthers(t *testing.T) {
 	require.Eventually(t, func() bool { return w.srv.inFlight.inUse() == 0 }, patience, time.Millisecond)
 }
 
+// TestStalledPartitionDoesNotStallPipelines: a batch that was read while another one of its stream was in flight waits
+// at the bound no longer than that one.
+func TestStalledPartitionDoesNotStallPipelines(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Limits.InFlightBytes = 8 << 20 })
+	c, _ := w.connect()
+	defer w.partitions[tp0].Stall()()
+	for i := range protocol.ProducerID(3) {
+		w.produce(c, tp0, 100+i).batch(100+i, 0, 4, 900<<10)
+	}
+	bound := w.srv.all()[0].inFlight
+	require.Eventually(t, func() bool { return bound.inUse() > 8<<20 }, patience, time.Millisecond)
+
+	release := w.partitions[tp1].Hold()
+	defer release()
+	l := w.produce(c, tp1, 7)
+	for i := range protocol.Sequence(3) {
+		l.batch(7, i, 1, 10)
+	}
+	require.Eventually(t, func() bool { return bound.queued() == 1 }, patience, time.Millisecond)
+	release()
+	for range 3 {
+		require.Zero(t, l.wantAck().Code)
+	}
+}
+
 func TestProducerThatVanishesLeavesNothing(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Limits.HeartbeatLost = time.Second })
 	c, _ := w.connect()
