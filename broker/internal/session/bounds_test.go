@@ -21,8 +21,7 @@ import (
 
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		parent := &budget{limit: 100}
-		b := &budget{limit: 10, parent: parent}
+		b := &budget{limit: 10}
 		ctx := t.Context()
 		require.NoError(t, b.take(ctx, 50, nil), "any size, when nothing is in use")
 		b.give(50)
@@ -55,54 +54,31 @@ func TestBudget(t *testing.T) {
 		b.give(10)
 		is(true, true, true)
 		b.give(1)
-		require.Zero(t, b.inUse())
-		require.Zero(t, parent.inUse())
+		b.force(70)
+		require.Equal(t, 70, b.inUse())
 	})
 }
 
-// TestBudgetPromotesWaiters: who was queued with something in flight, here or at the parent, goes on beyond the limit
-// as soon as that is answered.
+// TestBudgetPromotesWaiters: who was queued with something in flight goes on beyond the limit as soon as that is
+// answered, and before those who were queued first.
 func TestBudgetPromotesWaiters(t *testing.T) {
-	for name, limits := range map[string][2]int{"own": {10, 100}, "parent": {100, 10}} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				parent := &budget{limit: limits[1]}
-				b := &budget{limit: limits[0], parent: parent}
-				require.NoError(t, b.take(t.Context(), 10, alwaysIdle), "never given back")
-				require.NoError(t, b.take(t.Context(), 4, alwaysIdle))
-				ctx, cancel := context.WithCancel(t.Context())
-				stuck, next := make(chan error, 1), make(chan error, 1)
-				go func() { stuck <- b.take(ctx, 4, nil) }()
-				synctest.Wait()
-				answered := make(chan struct{})
-				go func() { next <- b.take(t.Context(), 4, answered) }()
-				synctest.Wait()
-				require.Empty(t, next)
-				close(answered)
-				require.NoError(t, <-next)
-				require.Empty(t, stuck)
-				cancel()
-				require.ErrorIs(t, <-stuck, context.Canceled)
-				require.Equal(t, 18, b.inUse())
-				require.Equal(t, 18, parent.inUse())
-			})
-		})
-	}
-}
-
-func TestBudgetParentHoldsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		parent := &budget{limit: 10}
-		x, y := &budget{limit: 100, parent: parent}, &budget{limit: 100, parent: parent}
-		require.NoError(t, x.take(t.Context(), 10, nil))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		require.Error(t, y.take(ctx, 1, nil))
-		require.Zero(t, y.inUse(), "given back")
-		x.give(10)
-		require.NoError(t, y.take(t.Context(), 1, nil))
-		y.force(3)
-		require.Equal(t, 4, parent.inUse())
+		b := &budget{limit: 10}
+		require.NoError(t, b.take(t.Context(), 14, alwaysIdle))
+		ctx, cancel := context.WithCancel(t.Context())
+		stuck, next := make(chan error, 1), make(chan error, 1)
+		go func() { stuck <- b.take(ctx, 4, nil) }()
+		synctest.Wait()
+		answered := make(chan struct{})
+		go func() { next <- b.take(t.Context(), 4, answered) }()
+		synctest.Wait()
+		require.Empty(t, next)
+		close(answered)
+		require.NoError(t, <-next)
+		require.Empty(t, stuck)
+		cancel()
+		require.ErrorIs(t, <-stuck, context.Canceled)
+		require.Equal(t, 18, b.inUse())
 	})
 }
 

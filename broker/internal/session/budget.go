@@ -16,8 +16,7 @@ const hardFactor = 4
 // A taker says by a channel which it is: closed once it holds nothing else, nil if that is never so. It may be closed
 // while the taker waits. Waiters of each kind are served in their order.
 type budget struct {
-	limit  int
-	parent *budget // what is taken here is taken there too; may be nil
+	limit int
 
 	mu      sync.Mutex
 	used    int       // guarded by mu
@@ -36,20 +35,6 @@ var alwaysIdle = func() chan struct{} { ch := make(chan struct{}); close(ch); re
 // take waits until n bytes may be used. The taker holds nothing else once idle is closed. An error is that of ctx,
 // and then nothing was taken.
 func (b *budget) take(ctx context.Context, n int, idle <-chan struct{}) error {
-	if err := b.takeOwn(ctx, n, idle); err != nil {
-		return err
-	}
-	if b.parent == nil {
-		return nil
-	}
-	if err := b.parent.take(ctx, n, idle); err != nil {
-		b.giveOwn(n)
-		return err
-	}
-	return nil
-}
-
-func (b *budget) takeOwn(ctx context.Context, n int, idle <-chan struct{}) error {
 	w := &waiter{n: n}
 	select {
 	case <-idle:
@@ -109,13 +94,6 @@ func (b *budget) leave(w *waiter) {
 
 // give returns n bytes. It does not block.
 func (b *budget) give(n int) {
-	b.giveOwn(n)
-	if b.parent != nil {
-		b.parent.give(n)
-	}
-}
-
-func (b *budget) giveOwn(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.used -= n
@@ -124,11 +102,9 @@ func (b *budget) giveOwn(n int) {
 
 // force takes n bytes whatever the bound says, for memory that is there already.
 func (b *budget) force(n int) {
-	for ; b != nil; b = b.parent {
-		b.mu.Lock()
-		b.used += n
-		b.mu.Unlock()
-	}
+	b.mu.Lock()
+	b.used += n
+	b.mu.Unlock()
 }
 
 // fits reports whether w may have its bytes now; mu is held.

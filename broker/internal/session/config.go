@@ -45,7 +45,7 @@ type Limits struct {
 	// At the bound streams that wait for no answer go on up to four times as many, so that a stalled
 	// partition does not stall the others. Default 32 MiB.
 	InFlightBytes int
-	// ServerInFlightBytes bounds the same of all connections together. Default 256 MiB.
+	// ServerInFlightBytes bounds the memory for the same of all connections together. Default 256 MiB.
 	ServerInFlightBytes int
 	// DeliverBytes bounds the batches of one connection that were read from the log and that QUIC has
 	// not taken yet. Default 32 MiB.

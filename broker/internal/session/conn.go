@@ -29,17 +29,18 @@ const (
 
 // conn is one client connection.
 type conn struct {
-	srv      *Server
-	tc       transport.Conn
-	client   string                  // from its hello, for logs
-	opens    *budget                 // of opening frames being read
-	inFlight *budget                 // of publishes
-	delivery *budget                 // of batches being delivered
-	requests chan struct{}           // holds one element per request being served
-	control  atomic.Pointer[control] // nil until the hello was accepted
-	heard    atomic.Bool             // a frame came since the last look
-	polite   atomic.Bool             // streams have something to say before the end
-	wg       sync.WaitGroup
+	srv       *Server
+	tc        transport.Conn
+	client    string                  // from its hello, for logs
+	opens     *budget                 // of opening frames being read
+	inFlight  *budget                 // of publishes
+	announced atomic.Int64            // bytes of bodies that have memory and are being read
+	delivery  *budget                 // of batches being delivered
+	requests  chan struct{}           // holds one element per request being served
+	control   atomic.Pointer[control] // nil until the hello was accepted
+	heard     atomic.Bool             // a frame came since the last look
+	polite    atomic.Bool             // streams have something to say before the end
+	wg        sync.WaitGroup
 
 	ctx    context.Context // ends when the connection is to end, with the *protocol.Error to tell as cause
 	cancel context.CancelCauseFunc
@@ -49,7 +50,7 @@ func newConn(s *Server, tc transport.Conn) *conn {
 	c := &conn{
 		srv: s, tc: tc,
 		opens:    &budget{limit: openBytes},
-		inFlight: &budget{limit: s.cfg.Limits.InFlightBytes, parent: s.inFlight},
+		inFlight: &budget{limit: s.cfg.Limits.InFlightBytes},
 		delivery: &budget{limit: s.cfg.Limits.DeliverBytes},
 		requests: make(chan struct{}, s.cfg.Limits.MaxRequests),
 	}

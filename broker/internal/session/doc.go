@@ -17,14 +17,15 @@
 //     goroutines mark and wake.
 //  4. A refused frame or stream is answered by an error frame (or an ack with an error) and the end of
 //     the stream, not by a reset, so that the peer can read why.
-//  5. The body of a first frame or of a batch is read only after its bytes were granted by the budgets of
-//     the connection (and of the server). Other frames have small caps, and those that have no place on
-//     their stream are refused by their headers.
+//  5. The body of a first frame or of a batch is read only after its bytes were granted by a budget of the
+//     connection, that of a batch into no more memory than the budget of the server granted. Other frames
+//     have small caps, and those that have no place on their stream are refused by their headers.
 //  6. When a stream's handler has returned both directions of the stream are over, whoever gave up what
 //     first, so that its place in the connection's bound of streams is free.
 //
 // Bounds (Limits): open and body deadlines, in-flight bytes of a connection and of the server (reading
-// waits), protocol.MaxInFlightBatches per produce stream (more end it with CodeInvalidRequest),
-// concurrent requests of a connection (more wait until their timeout, then CodeOverloaded), pongs not
-// yet sent (more are dropped), a write that nobody takes for WriteTimeout (the stream is reset).
+// waits; within a body until its deadline, then CodeOverloaded), protocol.MaxInFlightBatches per produce
+// stream (more end it with CodeInvalidRequest), concurrent requests of a connection (more wait until
+// their timeout, then CodeOverloaded), pongs not yet sent (more are dropped), a write that nobody takes
+// for WriteTimeout (the stream is reset).
 package session

@@ -115,21 +115,7 @@ func (ps *produceStream) nextBatch() ([]byte, error) {
 		return nil, protocol.Errorf(protocol.CodeInvalidRequest, "more than %d batches in flight",
 			protocol.MaxInFlightBatches)
 	}
-	if err := ps.c.inFlight.take(ps.ctx, h.Length, drained); err != nil {
-		return nil, err
-	}
-	b := make([]byte, h.Length)
-	ps.st.readBy(time.Now().Add(limits.BodyTimeout))
-	_, err = io.ReadFull(ps.st, b)
-	ps.st.readBy(time.Time{})
-	if err != nil {
-		ps.c.inFlight.give(h.Length)
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	return b, nil
+	return ps.body(h.Length, drained)
 }
 
 // append checks a batch and hands it to the partition. False means that reading is over: an ack says why.
@@ -137,7 +123,7 @@ func (ps *produceStream) append(b []byte) bool {
 	failpoint.Hit("beforeDecode")
 	h, err := ps.check(b)
 	if err != nil {
-		ps.c.inFlight.give(len(b))
+		ps.c.release(len(b))
 		ps.ring.finish(asError(err))
 		return false
 	}
@@ -175,7 +161,7 @@ func (ps *produceStream) acked(a Ack) {
 }
 
 func (ps *produceStream) answered(e ackEntry) {
-	ps.c.inFlight.give(e.size)
+	ps.c.release(e.size)
 	ps.c.srv.metrics.published(&e, time.Since(e.at).Seconds())
 }
 

@@ -1,9 +1,12 @@
 package session
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -196,25 +199,115 @@ func TestStalledPartitionDoesNotStallOthers(t *testing.T) {
 // TestStalledPartitionDoesNotStallPipelines: a batch that was read while another one of its stream was in flight waits
 // at the bound no longer than that one.
 func TestStalledPartitionDoesNotStallPipelines(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Limits.InFlightBytes = 8 << 20 })
-	c, _ := w.connect()
-	defer w.partitions[tp0].Stall()()
-	for i := range protocol.ProducerID(3) {
-		w.produce(c, tp0, 100+i).batch(100+i, 0, 4, 900<<10)
-	}
-	bound := w.srv.all()[0].inFlight
-	require.Eventually(t, func() bool { return bound.inUse() > 8<<20 }, patience, time.Millisecond)
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by connection %v", !shared), func(t *testing.T) {
+			w := newWorld(t, func(c *Config) {
+				c.Limits.InFlightBytes, c.Limits.ServerInFlightBytes = 8<<20, 8<<20
+				if !shared {
+					c.Limits.ServerInFlightBytes = 64 << 20
+				}
+			})
+			defer w.partitions[tp0].Stall()()
+			c, _ := w.connect()
+			bound := w.srv.all()[0].inFlight
+			for i := range protocol.ProducerID(3) {
+				w.produce(c, tp0, 100+i).batch(100+i, 0, 4, 900<<10)
+			}
+			if shared {
+				c, _ = w.connect()
+				bound = w.srv.inFlight
+			}
+			require.Eventually(t, func() bool { return bound.inUse() > 8<<20 }, patience, time.Millisecond)
 
-	release := w.partitions[tp1].Hold()
-	defer release()
-	l := w.produce(c, tp1, 7)
-	for i := range protocol.Sequence(3) {
-		l.batch(7, i, 1, 10)
+			release := w.partitions[tp1].Hold()
+			defer release()
+			l := w.produce(c, tp1, 7)
+			for i := range protocol.Sequence(3) {
+				l.batch(7, i, 1, 10)
+			}
+			require.Eventually(t, func() bool { return bound.queued() == 1 }, patience, time.Millisecond)
+			release()
+			for range 3 {
+				require.Zero(t, l.wantAck().Code)
+			}
+		})
 	}
-	require.Eventually(t, func() bool { return bound.queued() == 1 }, patience, time.Millisecond)
-	release()
-	for range 3 {
+}
+
+// TestAnnouncedBatchesKeepNobodyOut: batches of which only the headers come take little of what all connections share,
+// and are served like others when the rest comes.
+func TestAnnouncedBatchesKeepNobodyOut(t *testing.T) {
+	const lanes, most = 16, 256 << 10
+	w := newWorld(t, func(c *Config) {
+		c.Limits.MaxBatchBytes, c.Limits.BodyTimeout = most, time.Minute
+		c.Limits.InFlightBytes, c.Limits.ServerInFlightBytes = 4*most, 4*most
+	})
+	greedy, _ := w.connect()
+	own := w.srv.all()[0].inFlight
+	announced := make([]*lane, lanes)
+	frames := make([][]byte, lanes)
+	size := 0
+	for i := range announced {
+		id := protocol.ProducerID(100 + i)
+		announced[i] = w.produce(greedy, tp0, id)
+		frames[i] = frame.Append(nil, protocol.KindProduce, feedtest.MakeBatch(id, 0, 4, 62<<10))
+		size += len(frames[i]) - frame.HeaderSize
+		_, err := announced[i].Write(frames[i][:frame.HeaderSize])
+		require.NoError(t, err)
+	}
+	shared, bound := w.srv.inFlight, eagerBatches*most+lanes*firstBytes
+	require.Eventually(t, func() bool { return own.inUse() == size && shared.inUse() > bound-64<<10 }, patience, time.Millisecond)
+	require.LessOrEqual(t, shared.inUse(), bound)
+
+	c, _ := w.connect()
+	l := w.produce(c, tp1, 7)
+	for i := range 8 {
+		l.batch(7, protocol.Sequence(i*3), 3, 64<<10)
 		require.Zero(t, l.wantAck().Code)
+	}
+	for i, l := range announced {
+		_, err := l.Write(frames[i][frame.HeaderSize:])
+		require.NoError(t, err)
+		require.Zero(t, l.wantAck().Code)
+	}
+	require.Zero(t, own.inUse())
+	require.Zero(t, shared.inUse())
+}
+
+// TestBodyAtTheHardLimit: a body that is being read waits for the room of its rest no longer than for itself.
+func TestBodyAtTheHardLimit(t *testing.T) {
+	for name, room := range map[string]bool{"no room": false, "room in time": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const most = 64 << 10
+				srv := &Server{cfg: Config{Limits: Limits{}.withDefaults()}, inFlight: &budget{limit: most}}
+				c := newConn(srv, &memConn{})
+				c.announced.Add(int64(eagerBatches * srv.cfg.Limits.MaxBatchBytes)) // what comes takes little at first
+				sent := bytes.Repeat([]byte("0123456789abcdef"), most/16)
+				ps := &produceStream{c: c, st: c.wrap(newMemStream(sent, nil, func() {})), ctx: t.Context()}
+				others := hardFactor*most - 2*firstBytes
+				srv.inFlight.force(others)
+				began := time.Now()
+				time.AfterFunc(time.Second, func() {
+					if room {
+						srv.inFlight.give(most)
+					}
+				})
+				b, err := ps.body(len(sent), alwaysIdle)
+				if room {
+					require.NoError(t, err)
+					require.Equal(t, sent, b)
+					require.Equal(t, time.Second, time.Since(began))
+					require.Equal(t, most, c.inFlight.inUse())
+					require.Equal(t, others, srv.inFlight.inUse())
+					return
+				}
+				require.ErrorIs(t, err, protocol.ErrOverloaded)
+				require.Equal(t, srv.cfg.Limits.BodyTimeout, time.Since(began))
+				require.Zero(t, c.inFlight.inUse())
+				require.Equal(t, others, srv.inFlight.inUse())
+			})
+		})
 	}
 }
 

@@ -21,7 +21,7 @@ type Server struct {
 	tokens   [][sha256.Size]byte
 	feed     *feed.Manager
 	metrics  *metrics
-	inFlight *budget // parent of the connections' budgets
+	inFlight *budget // publishes of all connections
 	images   *imageHub
 	draining atomic.Bool
 	wg       sync.WaitGroup // connections
