@@ -51,7 +51,9 @@ type Limits struct {
 	// not taken yet. Default 32 MiB.
 	DeliverBytes int
 
-	MaxRequests int // of one connection served at once, default 16
+	// MaxRequests bounds the requests of one connection that are being served or whose responses the client
+	// has not taken yet. Default 16.
+	MaxRequests int
 
 	Heartbeat     time.Duration // clients ping at least this often, default 500 ms
 	HeartbeatLost time.Duration // silence that ends a connection, default 1.5 s

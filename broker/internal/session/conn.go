@@ -36,7 +36,7 @@ type conn struct {
 	inFlight  *budget                 // of publishes
 	announced atomic.Int64            // bytes of bodies that have memory and are being read
 	delivery  *budget                 // of batches being delivered
-	requests  chan struct{}           // holds one element per request being served
+	requests  chan struct{}           // holds one element per request until its response is taken
 	control   atomic.Pointer[control] // nil until the hello was accepted
 	heard     atomic.Bool             // a frame came since the last look
 	polite    atomic.Bool             // streams have something to say before the end

@@ -25,7 +25,7 @@
 //
 // Bounds (Limits): open and body deadlines, in-flight bytes of a connection and of the server (reading
 // waits; within a body until its deadline, then CodeOverloaded), protocol.MaxInFlightBatches per produce
-// stream (more end it with CodeInvalidRequest), concurrent requests of a connection (more wait until
-// their timeout, then CodeOverloaded), pongs not yet sent (more are dropped), a write that nobody takes
-// for WriteTimeout (the stream is reset).
+// stream (more end it with CodeInvalidRequest), requests of a connection until their responses are taken
+// (more wait until their timeout, then CodeOverloaded), pongs not yet sent (more are dropped), a write
+// that nobody takes for WriteTimeout (the stream is reset).
 package session

@@ -11,7 +11,7 @@ import (
 	"github.com/trunkline/trunkline/protocol/wire"
 )
 
-// request serves a request stream: one request, one response.
+// request serves a request stream: one request, one response, if need be after others of its connection.
 func (c *conn) request(st *stream, body []byte) error {
 	var req wire.Request
 	if err := req.Decode(body); err != nil {
@@ -21,7 +21,18 @@ func (c *conn) request(st *stream, body []byte) error {
 	defer cancel()
 	unlink := context.AfterFunc(st.Context(), cancel) // the client does not wait any more
 	defer unlink()
-	resp := c.answer(ctx, &req)
+	select { // held until the response is taken: it is in memory as long
+	case c.requests <- struct{}{}:
+		defer func() { <-c.requests }()
+	case <-ctx.Done():
+		return c.respond(st, failed(protocol.Errorf(protocol.CodeOverloaded,
+			"%d requests of this connection were being served, or their responses not taken, all the time", cap(c.requests))))
+	}
+	return c.respond(st, c.answer(ctx, &req))
+}
+
+// respond writes the response and the end of the stream.
+func (c *conn) respond(st *stream, resp *wire.Response) error {
 	if resp.Error != nil {
 		c.srv.metrics.refused(resp.Error.Code)
 	}
@@ -37,15 +48,8 @@ func (c *conn) request(st *stream, body []byte) error {
 	return nil
 }
 
-// answer serves one request, if need be after others of its connection.
+// answer serves one request.
 func (c *conn) answer(ctx context.Context, req *wire.Request) *wire.Response {
-	select {
-	case c.requests <- struct{}{}:
-		defer func() { <-c.requests }()
-	case <-ctx.Done():
-		return failed(protocol.Errorf(protocol.CodeOverloaded,
-			"%d requests of this connection were being served all the time", cap(c.requests)))
-	}
 	began := time.Now()
 	kind, resp, err := c.handle(ctx, req)
 	c.srv.metrics.requests.WithLabelValues(kind).Observe(time.Since(began).Seconds())

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/trunkline/trunkline/protocol"
+	"github.com/trunkline/trunkline/protocol/frame"
 	"github.com/trunkline/trunkline/protocol/wire"
 )
 
@@ -67,13 +67,48 @@ func TestRequestsAreBounded(t *testing.T) {
 	require.Equal(t, 5, codes[protocol.CodeTimeout]+codes[protocol.CodeOverloaded])
 	require.GreaterOrEqual(t, codes[protocol.CodeTimeout], 2)
 
+}
+
+// deafStream is a stream whose client takes nothing until it is told to.
+type deafStream struct {
+	*memStream
+	writing chan struct{} // closed by the first write
+	hear    chan struct{}
+}
+
+func (s *deafStream) Write(p []byte) (int, error) {
+	close(s.writing)
+	<-s.hear
+	return s.memStream.Write(p)
+}
+
+// TestRequestsCountUntilTheirResponsesAreTaken: a client that does not read its responses does not have more of them
+// in memory than it may have requests.
+func TestRequestsCountUntilTheirResponsesAreTaken(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		c.Limits.MaxRequests, c.Limits.RequestTimeout = 1, 100*time.Millisecond
+	})
 	conn := newConn(w.srv, &memConn{})
-	conn.requests <- struct{}{}
-	conn.requests <- struct{}{}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	resp := conn.answer(ctx, &wire.Request{Metadata: &wire.MetadataRequest{}})
-	require.Equal(t, protocol.CodeOverloaded, resp.Error.Code)
+	body := (&wire.Request{Metadata: &wire.MetadataRequest{}}).Append(nil)
+	ask := func() *wire.Response {
+		st := newMemStream(nil, nil, func() {})
+		require.NoError(t, conn.request(conn.wrap(st), body))
+		_, out, err := frame.NewReader(&st.out).Next()
+		require.NoError(t, err)
+		var resp wire.Response
+		require.NoError(t, resp.Decode(out))
+		return &resp
+	}
+	deaf := &deafStream{newMemStream(nil, nil, func() {}), make(chan struct{}), make(chan struct{})}
+	served := make(chan error)
+	go func() { served <- conn.request(conn.wrap(deaf), body) }()
+	<-deaf.writing
+	refused := ask()
+	require.NotNil(t, refused.Error)
+	require.Equal(t, protocol.CodeOverloaded, refused.Error.Code)
+	close(deaf.hear)
+	require.NoError(t, <-served)
+	require.NotNil(t, ask().Metadata)
 }
 
 func TestLongMessagesAreClipped(t *testing.T) {
