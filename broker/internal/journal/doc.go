@@ -71,8 +71,10 @@
 //	      In replay a relocated run may come before its neighbours; at the end only the dense run at the top counts,
 //	      for live entries are dense and below a hole there are none.
 //	Inv6  After a failed write or sync nothing is written any more; every call that would returns the first failure.
-//	Inv7  Whenever a round mentions a replica it carries the replica's newest state: a durable snapshot never lies
-//	      above the durable commit, at which Dragonboat panics.
+//	Inv7  What a snapshot holds is committed: a replica's commit is at least the index of its snapshot, whatever its
+//	      newest state record says. Dragonboat panics at a lower one, and makes it possible: what a step commits is
+//	      applied, and may be in a snapshot that is saved, before the step's own state is. Beyond that, a round that
+//	      mentions a replica carries the newest state that is known.
 //	Inv8  live(file) = bytes of the records in it that the index points to. A file goes only as the oldest, when live = 0
 //	      and a durable round names a later one as oldest.
 //

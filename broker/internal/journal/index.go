@@ -83,6 +83,7 @@ func (ix *index) put(rec *record) {
 		}
 	case recordState:
 		r.state, r.stateDirty = rec.state, false
+		r.imply()
 	case recordSnapshot:
 		r.putSnapshot(rec)
 	case recordBootstrap:
@@ -106,6 +107,14 @@ func (r *replica) putSnapshot(rec *record) {
 		r.log.truncate(rec.index + 1)
 	}
 	r.snapshot, r.snapshotAt = rec.body, rec.index
+	r.imply()
+}
+
+// imply commits what the snapshot holds: Inv7. A replica without a state has not been told a term and stays without.
+func (r *replica) imply() {
+	if !pb.IsEmptyState(r.state) {
+		r.state.Commit = max(r.state.Commit, r.snapshotAt)
+	}
 }
 
 // move notes where the newest record of a type is.
@@ -144,7 +153,7 @@ func (r *replica) check() error {
 		return fmt.Errorf("the log begins at %d, the snapshot ends at %d", first, r.snapshotAt)
 	case pb.IsEmptyState(r.state):
 		return nil
-	case r.state.Commit < r.snapshotAt || r.state.Commit > max(last, r.snapshotAt):
+	case r.state.Commit > max(last, r.snapshotAt):
 		return fmt.Errorf("entries up to %d are committed, the snapshot ends at %d and the log at %d",
 			r.state.Commit, r.snapshotAt, last)
 	}

@@ -46,19 +46,23 @@ func (b *batch) addUpdate(ix *index, u *pb.Update) error {
 	if r != nil {
 		known, snapshotAt = r.state, r.snapshotAt
 	}
-	newState := !pb.IsEmptyState(u.State) && !pb.IsStateEqual(u.State, known)
-	newVote := newState && (u.State.Term != known.Term || u.State.Vote != known.Vote)
+	state := u.State
+	if !pb.IsEmptyState(state) {
+		state.Commit = max(state.Commit, snapshotAt) // Inv7
+	}
+	newState := !pb.IsEmptyState(state) && !pb.IsStateEqual(state, known)
+	newVote := newState && (state.Term != known.Term || state.Vote != known.Vote)
 	newSnapshot := !pb.IsEmptySnapshot(u.Snapshot) && u.Snapshot.Index > snapshotAt
 	if !newVote && !newSnapshot && len(u.EntriesToSave) == 0 {
 		if newState {
 			r := ix.replica(node)
-			r.state, r.stateDirty = u.State, true
+			r.state, r.stateDirty = state, true
 		}
 		return nil
 	}
 	b.sync = true
 	if newState {
-		b.add(recordState, node).putState(u.State)
+		b.add(recordState, node).putState(state)
 	}
 	last := uint64(0)
 	if r != nil {
@@ -103,7 +107,7 @@ func (b *batch) addEntries(node nodeID, entries []pb.Entry, last uint64) error {
 const maxBodyBytes = math.MaxUint32 / 4
 
 // addDirty adds what is remembered of r and in no record yet: whenever a round mentions a replica, it carries the
-// newest state, so that no snapshot is durable without the commit that it implies.
+// newest state.
 func (b *batch) addDirty(r *replica, haveState bool) {
 	if r.stateDirty && !haveState {
 		b.add(recordState, r.node).putState(r.state)

@@ -34,6 +34,8 @@
 //	      whole, never a mixture. Two kinds of changes may be missing as long as nothing else of the replica was
 //	      saved after them: a commit index that moved alone, and RemoveEntriesTo.
 //	Inv8  S <= commit <= last, always: Dragonboat panics otherwise. A history here never asks for anything else.
+//	      The engine does, seldom: it applies what a step commits before it saves the step, so a snapshot may be
+//	      saved above the commit, and a crash may follow. Tan then stops at the next start, so Run does not ask it.
 //	Inv9  After a write or sync that failed, nothing that writes succeeds.
 //	Inv10 What is passed in and what is returned is the caller's memory.
 //
