@@ -72,7 +72,7 @@ type PartitionDescription struct {
 // ReplicaState is one replica as its broker sees it.
 type ReplicaState struct {
 	Broker  protocol.BrokerID
-	Err     error // the broker did not answer; the rest is zero
+	Err     error // the broker did not answer, or its replica is not ready (ErrReplicaNotReady); the rest is zero
 	Leading bool
 	Start   protocol.Offset
 	Next    protocol.Offset

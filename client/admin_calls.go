@@ -221,6 +221,7 @@ func (a *Admin) observe(topic protocol.TopicID, states *wire.PartitionStates) {
 // describe puts one partition together from the answers of its replicas.
 func describe(p TopicPartition, answers map[protocol.BrokerID]answer) PartitionDescription {
 	d := PartitionDescription{TopicPartition: p}
+	_, silent := stateOf(p.Partition, answers[p.Leader])
 	for _, b := range p.Replicas {
 		r := ReplicaState{Broker: b}
 		s, err := stateOf(p.Partition, answers[b])
@@ -230,7 +231,7 @@ func describe(p TopicPartition, answers map[protocol.BrokerID]answer) PartitionD
 			r.Leading, r.Start, r.Next, r.Bytes, r.Applied, r.Epoch = s.Leading, s.Start, s.Next, s.Bytes, s.Applied, s.Epoch
 		}
 		// The leader's offsets count; without an answer from it, those of the replica that is ahead.
-		if err == nil && (b == p.Leader || (answers[p.Leader].err != nil && r.Next >= d.Next)) {
+		if err == nil && (b == p.Leader || (silent != nil && r.Next >= d.Next)) {
 			d.Start, d.Next, d.Bytes = r.Start, r.Next, r.Bytes
 		}
 		d.States = append(d.States, r)
@@ -251,7 +252,7 @@ func stateOf(p protocol.Partition, ans answer) (*wire.PartitionState, error) {
 			return s, nil
 		}
 	}
-	return nil, protocol.Errorf(protocol.CodeUnavailable, "the broker has no replica of partition %d yet", p)
+	return nil, fmt.Errorf("%w: partition %d", ErrReplicaNotReady, p)
 }
 
 // Subscriptions lists the cursors of a topic, by subscription and partition. It fails if a leader does

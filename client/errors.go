@@ -29,6 +29,8 @@ var (
 	// ErrBusy: the partition takes records more slowly than they come, and the buffer before it has been full for too long.
 	// The record was not appended: send it later, or not at all. See WithMaxBlock.
 	ErrBusy = errors.New("trunkline: busy")
+	// ErrReplicaNotReady: a broker answers, and its replica of the partition is starting, or cannot start. See ReplicaState.
+	ErrReplicaNotReady = errors.New("trunkline: the broker's replica is not ready")
 	// ErrPoisoned: a named producer can not say any more what a partition holds; open it again.
 	ErrPoisoned = errors.New("trunkline: producer cannot go on with this partition, open it again")
 

@@ -16,10 +16,11 @@
 // # When a majority is gone for good
 //
 // A partition that lost the majority of its replicas has no leader and never will have one again. ExportOptions.Salvage copies such
-// a partition from the replica that has most, among those that answer; the manifest says from which, and how far it went. What
-// a replica has applied is committed, so nothing in the copy was not. Missing is what the lost replicas acknowledged and the
-// survivor had not applied: usually the last moments, but there is no bound, if it was behind. Cursors are lost unless every
-// partition has a leader. docs/adr/0013 says why this is the way, and the whole procedure.
+// a partition from the replica that has most, among those of the brokers that answer; it waits for those that are
+// starting. The manifest says from which, and how far it went. What a replica has applied is committed, so nothing in the copy was
+// not. Missing is what the lost replicas acknowledged and the survivor had not applied: usually the last moments, but there is no
+// bound, if it was behind. Cursors are lost unless every partition has a leader. docs/adr/0013 says why this is the way, and the
+// whole procedure.
 //
 // # What lies in the directory
 //

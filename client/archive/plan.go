@@ -107,13 +107,16 @@ func (m *Manifest) asked(o ExportOptions) error {
 
 // extent is what a partition holds now. Its leader must have answered: only a leader has applied all that was acknowledged. What
 // any replica has applied is committed, so the highest end counts, in case the leader was deposed and has not noticed. Without a
-// leader a salvage takes the replica that has the highest end.
+// leader a salvage takes the replica that has the highest end, and none as long as one that is starting might have a higher one.
 func extent(d *client.PartitionDescription, salvage bool) (Partition, error) {
 	p := Partition{Partition: d.Partition, File: fileName(d.Partition)}
 	led := false
-	var best *client.ReplicaState
+	var best, starting *client.ReplicaState
 	for i := range d.States {
 		s := &d.States[i]
+		if errors.Is(s.Err, client.ErrReplicaNotReady) {
+			starting = s
+		}
 		if s.Err != nil {
 			continue
 		}
@@ -128,6 +131,9 @@ func extent(d *client.PartitionDescription, salvage bool) (Partition, error) {
 	switch {
 	case led:
 		return p, nil
+	case salvage && starting != nil:
+		return p, protocol.Errorf(protocol.CodeUnavailable, "partition %d: the replica on broker %d is not ready and may have the "+
+			"most: wait until it has started, or, if it cannot start, stop that broker to do without it", d.Partition, starting.Broker)
 	case salvage && best != nil:
 		p.Start = best.Start
 		p.Salvaged = &Salvage{Broker: best.Broker, Epoch: best.Epoch, Applied: best.Applied}

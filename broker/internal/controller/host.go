@@ -168,6 +168,9 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 		p.Close()
 		return nil, err
 	}
+	if to, ok := h.node.ReplaysTo(s.shard); ok { // else it has stopped again, and the machine is closed
+		machine.ReplaysTo(to)
+	}
 	return r, nil
 }
 

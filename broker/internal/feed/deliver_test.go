@@ -64,6 +64,21 @@ func TestReaderStopsAtTheEndItSaw(t *testing.T) {
 	})
 }
 
+// TestReplicaThatStartsIsNotRead: until it is ready its log looks shorter than it is, and a reader would end, or begin, too early.
+func TestReplicaThatStartsIsNotRead(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, m *feed.Manager, p *feedtest.Partition) {
+		p.Fill(20, 10, 10)
+		p.Lose()
+		o := openReader()
+		o.AnyReplica, o.StopAtEnd, o.From = true, true, wire.From{Kind: wire.FromLatest}
+		p.Starting(protocol.Errorf(protocol.CodeUnavailable, "starting"))
+		_, _, err := m.Open(t.Context(), p, o)
+		require.ErrorIs(t, err, &protocol.Error{Code: protocol.CodeUnavailable})
+		p.Starting(nil)
+		require.EqualValues(t, 200, join(t, m, p, o).ok.From)
+	})
+}
+
 func TestStartPositions(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, m *feed.Manager, p *feedtest.Partition) {
 		p.SetTime(1000)

@@ -31,6 +31,8 @@ type Partition interface {
 		done func(committed protocol.Offset, err error))
 	// Cursor returns the cursor that is committed and applied here.
 	Cursor(subscription string) (Cursor, bool)
+	// Ready returns why the replica cannot be read yet, nil if it can: until then Bounds is too low.
+	Ready() error
 	// Bounds returns the committed and applied range of the log.
 	Bounds() (start, next protocol.Offset)
 	// Read appends to dst whole batches from the one that holds from on: at least one, if there is

@@ -68,6 +68,9 @@ func (m *Manager) openReader(c *Consumer, o *wire.ConsumeOpen) (wire.ConsumeOpen
 		}
 		c.lost = lost
 	}
+	if err := c.p.Ready(); err != nil {
+		return wire.ConsumeOpenOK{}, err
+	}
 	from, err := startOf(c.p, o.From)
 	if err != nil {
 		return wire.ConsumeOpenOK{}, err

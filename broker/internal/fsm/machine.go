@@ -25,8 +25,12 @@ const (
 	DefaultSnapshotBytesPerSecond = 32 << 20
 )
 
-// ErrClosed is returned by reads before Open and after Close. It crosses the wire as "unavailable".
-var ErrClosed = protocol.Errorf(protocol.CodeUnavailable, "the partition's replica is not open here")
+// Errors of reads, before Open and after Close, and of Ready. They cross the wire as "unavailable".
+var (
+	ErrClosed    = protocol.Errorf(protocol.CodeUnavailable, "the partition's replica is not open here")
+	ErrReplaying = protocol.Errorf(protocol.CodeUnavailable,
+		"the partition's replica has just started and has not applied again what it knew to be committed")
+)
 
 // Config says what a Machine works on.
 type Config struct {
@@ -93,6 +97,7 @@ type Machine struct {
 
 	// Copies of st for readers that must not wait for Update; published at its end.
 	start, next, applied, appliedBytes atomic.Uint64
+	replaysTo                          atomic.Uint64 // see ReplaysTo
 	leader                             atomic.Pointer[leadership]
 	appended                           broadcast
 

@@ -126,6 +126,26 @@ func TestNotOpenAndClosed(t *testing.T) {
 	require.Error(t, err)
 }
 
+// TestReady: until a machine has opened its log and applied again what was committed, what it tells is too little.
+func TestReady(t *testing.T) {
+	r, log := tell(t, story())
+	r.mem = r.mem.CrashClone(nil)
+	r.m = New(testConfig(r.mem))
+	last := log[len(log)-1].index
+	r.m.ReplaysTo(last)
+	require.ErrorIs(t, r.m.Ready(), ErrClosed)
+	_, err := r.m.Open(nil)
+	require.NoError(t, err)
+	require.Less(t, r.m.Applied(), last)
+	require.ErrorIs(t, r.m.Ready(), ErrReplaying)
+	r.replay(log[:len(log)-1], []int{3})
+	require.ErrorIs(t, r.m.Ready(), ErrReplaying)
+	r.replay(log, []int{1})
+	require.NoError(t, r.m.Ready())
+	closeReplica(t, r)
+	require.ErrorIs(t, r.m.Ready(), ErrClosed)
+}
+
 func TestLookup(t *testing.T) {
 	r, log := tell(t, story())
 	defer closeReplica(t, r)

@@ -34,7 +34,23 @@ func (m *Machine) Lookup(query any) (any, error) {
 	return Status{Applied: s.applied, Hash: s.hash, Epoch: s.epoch, Leader: s.leader, Start: s.start, Next: s.next}, nil
 }
 
-// Bounds returns the first offset that is kept and the offset of the next record. It never waits.
+// ReplaysTo says that the commands up to the Raft index were committed before this start, as the log here knows: until they are
+// applied, the machine is behind itself.
+func (m *Machine) ReplaysTo(index uint64) { m.replaysTo.Store(index) }
+
+// Ready returns why what the machine tells is not what this replica holds: ErrClosed or ErrReplaying; nil if it is. It never waits.
+// A log that is not open, or not yet replayed, looks like a shorter one to Bounds and Applied.
+func (m *Machine) Ready() error {
+	switch {
+	case m.log.Load() == nil:
+		return ErrClosed
+	case m.applied.Load() < m.replaysTo.Load():
+		return ErrReplaying
+	}
+	return nil
+}
+
+// Bounds returns the first offset that is kept and the offset of the next record, zeros before Open. It never waits.
 func (m *Machine) Bounds() (start, next protocol.Offset) {
 	s := m.start.Load() // before next: see publish
 	return protocol.Offset(s), protocol.Offset(m.next.Load())

@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -176,4 +177,28 @@ func (n *Node) LastIndex(id uint64) (index uint64, ok bool) {
 	}
 	_, last := r.GetRange()
 	return last, true
+}
+
+// ReplaysTo returns the index of the last proposal that a shard's local replica knew to be committed when it started, 0 if there
+// was none: once its state machine has applied that, it has applied all of them. What else is in a log never reaches a state
+// machine. It reads from the log, usually one entry; one that cannot be read counts as a proposal, since it stops Raft as well. ok is
+// false if the replica does not run here.
+func (n *Node) ReplaysTo(id uint64) (index uint64, ok bool) {
+	if !n.gate.enter() {
+		return 0, false
+	}
+	defer n.gate.leave()
+	r, err := n.nh.GetLogReader(id)
+	if err != nil {
+		return 0, false
+	}
+	state, _ := r.NodeState() // as it was loaded
+	for index = state.Commit; ; index-- {
+		if s := r.Snapshot(); index <= s.Index { // what a snapshot has is looked for in it
+			return s.OnDiskIndex, true
+		}
+		if e, err := r.Entries(index, index+1, math.MaxUint64); err != nil || len(e) == 0 || e[0].IsUpdateEntry() {
+			return index, true
+		}
+	}
 }

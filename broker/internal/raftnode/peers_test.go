@@ -10,6 +10,36 @@ import (
 	"github.com/trunkline/trunkline/broker/internal/raftnet"
 )
 
+// TestReplaysTo: what counts is the last proposal that was committed, not what an election or a change of the members wrote
+// behind it; once a snapshot holds that, it is what the snapshot says.
+func TestReplaysTo(t *testing.T) {
+	c := newClusterOf(t, t.TempDir(), 2, 1)
+	b := c.start(1)
+	to, ok := b.node.ReplaysTo(testShard)
+	require.True(t, ok)
+	require.Zero(t, to, "nothing was committed")
+	_, epoch := c.elect(b)
+	c.publish(b, epoch, 7, 3, 100)
+	last := b.machine.Applied()
+	again := func() {
+		t.Helper()
+		c.kill(1)
+		_, ok = b.node.ReplaysTo(testShard)
+		require.False(t, ok)
+		b = c.start(1)
+		to, ok = b.node.ReplaysTo(testShard)
+		require.True(t, ok)
+		require.Equal(t, last, to)
+		b.machine.ReplaysTo(to)
+		require.Eventually(t, func() bool { return b.machine.Ready() == nil }, soon, time.Millisecond)
+	}
+	again()
+	c.addLearner(Replica{Broker: 2, ReplicaID: joined(2, 1)})
+	again()
+	c.compact(c.leader())
+	again()
+}
+
 func TestPeers(t *testing.T) {
 	p := newPeers([]Replica{{Broker: 1, ReplicaID: 1}, {Broker: 2, ReplicaID: 2}})
 	now := time.Unix(100, 0)

@@ -66,6 +66,7 @@ func (r replica) Cursors() map[string]feed.Cursor {
 	return out
 }
 
+func (r replica) Ready() error                                    { return r.FSM().Ready() }
 func (r replica) Bounds() (start, next protocol.Offset)           { return r.FSM().Bounds() }
 func (r replica) OffsetForTime(ms int64) (protocol.Offset, error) { return r.FSM().OffsetForTime(ms) }
 func (r replica) Appended() <-chan struct{}                       { return r.FSM().Appended() }

@@ -151,9 +151,13 @@ func (c *conn) hosted(topic protocol.TopicID, f func(protocol.TopicPartition, Pa
 	return nil
 }
 
+// partitionStates leaves out replicas that are starting: whoever compares replicas would take them for shorter ones.
 func (c *conn) partitionStates(topic protocol.TopicID) (*wire.PartitionStates, error) {
 	out := &wire.PartitionStates{Broker: c.srv.cfg.Self}
 	err := c.hosted(topic, func(tp protocol.TopicPartition, p Partition) {
+		if p.Ready() != nil {
+			return
+		}
 		s := p.State()
 		s.Partition = tp.Partition
 		out.Partitions = append(out.Partitions, s)

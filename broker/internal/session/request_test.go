@@ -43,6 +43,11 @@ func TestRequests(t *testing.T) {
 	require.Len(t, states.Partitions, 3)
 	require.Equal(t, wire.PartitionState{Partition: 1, Leading: true, Epoch: 1, Next: 4, Applied: 77}, states.Partitions[1])
 	require.Equal(t, protocol.CodeTopicNotFound, ask(wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 5}}).Error.Code)
+	w.partitions[tp1].Starting(protocol.Errorf(protocol.CodeUnavailable, "starting"))
+	states = ask(wire.Request{PartitionState: &wire.PartitionStateRequest{Topic: 1}}).PartitionState
+	require.Len(t, states.Partitions, 2, "what a replica says before it is ready is too little")
+	require.EqualValues(t, []protocol.Partition{0, 2}, []protocol.Partition{states.Partitions[0].Partition, states.Partitions[1].Partition})
+	w.partitions[tp1].Starting(nil)
 	require.Empty(t, ask(wire.Request{Subscriptions: &wire.SubscriptionsRequest{Topic: 1}}).Subscriptions.Subscriptions)
 	require.Equal(t, protocol.CodeTopicNotFound, ask(wire.Request{Subscriptions: &wire.SubscriptionsRequest{Topic: 5}}).Error.Code)
 }

@@ -28,6 +28,7 @@ type Partition struct {
 	producers map[protocol.ProducerID]protocol.Sequence
 	time      int64 // append time of the next batch
 	closed    bool
+	starting  error // what Ready answers
 
 	acks     int // CursorAck calls
 	fail     func(op string) error
@@ -260,6 +261,20 @@ func (p *Partition) Cursors() map[string]feed.Cursor {
 		out[k] = v
 	}
 	return out
+}
+
+// Starting makes Ready answer err. With nil the replica has started.
+func (p *Partition) Starting(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting = err
+}
+
+// Ready implements feed.Partition.
+func (p *Partition) Ready() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.starting
 }
 
 // Bounds implements feed.Partition.
