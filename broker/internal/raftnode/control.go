@@ -25,7 +25,7 @@ const (
 	compactTimeout = 2 * time.Minute
 )
 
-// ErrNothingToCompact is returned by Compact when nothing was applied since the last snapshot.
+// ErrNothingToCompact is returned by Compact when a snapshot holds what is to be dropped and nothing was applied since.
 var ErrNothingToCompact = errors.New("nothing to compact")
 
 // Campaign makes the local replica of a shard stand for election now, without a pre-vote and disregarding the vote
@@ -127,7 +127,8 @@ func (n *Node) deliver(msgs []pb.Message) {
 }
 
 // Compact syncs the local state machine of a shard and drops its log entries below keepFrom. At most
-// Config.CompactWorkers run at a time, the others wait.
+// Config.CompactWorkers run at a time, the others wait. It fails with ErrBusy while a snapshot that was asked for before, and not
+// waited for to the end, is under way.
 func (n *Node) Compact(ctx context.Context, id, keepFrom uint64) error {
 	ctx, done := n.gate.bound(ctx)
 	defer done()
@@ -141,8 +142,9 @@ func (n *Node) Compact(ctx context.Context, id, keepFrom uint64) error {
 		return ErrStopped
 	}
 	defer n.gate.leave()
+	keepFrom = max(keepFrom, 2)
 	// CompactionIndex is the last entry dropped; 0 would mean all of them.
-	opt := dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionIndex: max(keepFrom, 2) - 1}
+	opt := dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionIndex: keepFrom - 1}
 	rs, err := n.nh.RequestSnapshot(id, opt, compactTimeout)
 	if err != nil {
 		return fmt.Errorf("raftnode: compact shard %d: %w", id, refusal(err))
@@ -155,12 +157,25 @@ func (n *Node) Compact(ctx context.Context, id, keepFrom uint64) error {
 			n.metrics.compacted(time.Since(begun))
 			return nil
 		case r.Rejected():
-			return fmt.Errorf("raftnode: compact shard %d: %w", id, ErrNothingToCompact)
+			return fmt.Errorf("raftnode: compact shard %d: %w", id, n.ignored(id, keepFrom))
 		}
 		return fmt.Errorf("raftnode: compact shard %d: snapshot did not complete", id)
 	case <-ctx.Done():
 		return fmt.Errorf("raftnode: compact shard %d: %w", id, ctx.Err())
 	}
+}
+
+// ignored returns why Dragonboat ignored the request for a snapshot with which the entries below keepFrom were to be dropped. It
+// ignores one when nothing was applied since the last request, done or not, and one while another is under way.
+func (n *Node) ignored(id, keepFrom uint64) error {
+	log, err := n.nh.GetLogReader(id)
+	if err != nil {
+		return refusal(err)
+	}
+	if log.Snapshot().Index < keepFrom {
+		return fmt.Errorf("an earlier snapshot is under way or failed: %w", ErrBusy)
+	}
+	return ErrNothingToCompact
 }
 
 // ForgetBeginning drops the first entry of the log of a shard's local replica, if it is still there, and nothing else. A replica that begins

@@ -24,6 +24,10 @@ func routeLogs(log *slog.Logger) {
 	})
 }
 
+// refusals are the lines about a snapshot that was not sent because maxStreams are, or because the connection is lost, which has a
+// line of its own. A broker that was away for long has them several times a second.
+var refusals = map[string]bool{"failed to connect to %s": true, "job count is rate limited %d": true}
+
 // raftLog passes the lines of one Dragonboat package on to slog. Dragonboat is chatty: every step of an election of
 // every shard is a warning, so levels are lowered by one, and in package raft by two.
 type raftLog string
@@ -53,6 +57,9 @@ func (l raftLog) Panicf(format string, args ...any) {
 }
 
 func (l raftLog) print(level slog.Level, format string, args []any) {
+	if refusals[format] {
+		level = slog.LevelDebug
+	}
 	log := routed.Load()
 	if log == nil || !log.Enabled(context.Background(), level) {
 		return

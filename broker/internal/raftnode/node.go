@@ -32,11 +32,17 @@ const (
 // log of its own: more of them fsync side by side, one puts all partitions into the same fsync. On two cores and one disk, 256 B
 // from four producers: 76 and 75 k messages a second with 1, 58 and 62 with 2, 40 and 47 with 4, in turns.
 const (
-	execShards     = 1
-	applyShards    = 4
-	snapshotShards = 4
-	closeShards    = 4
+	execShards  = 1
+	applyShards = 4
+	closeShards = 4
+	// A snapshot worker opens a replica, saves a snapshot for Compact, or sends one to a replica that lags, which can take minutes. All
+	// wait in one queue, so there must be more workers than can be sending.
+	snapshotShards = maxStreams + 4
 )
+
+// maxStreams is how many snapshots are sent at a time, those of the metadata among them. At the bound Dragonboat refuses the next
+// before anything is read for it, and Raft asks again after ten ticks. Each holds a view of its log and about 14 MiB.
+const maxStreams = 4
 
 // queueBytesMax bounds the bytes waiting in each of Dragonboat's send queues (four per peer) and receive queues (one
 // per replica); at the bound messages are dropped and Raft sends them again.

@@ -8,8 +8,8 @@ import (
 
 // Dragonboat sizes the queues of each replica for one that serves alone: 1.1 MB of them, idle. Its own way to change
 // that is a JSON file in the working directory of the process, read before main runs, which is no way for a daemon.
-// The variables below are where it keeps what it read; they are used when a replica or a worker is made or, the last two of the
-// table, while entries are trimmed.
+// The variables below are where it keeps what it read; they are used when a replica or a worker is made, those for entries in
+// memory while entries are trimmed, and the last of the table when a snapshot is to be sent.
 //
 //	                            default   here     why it is enough
 //	received messages           2 x 1024  2 x 256  a follower that falls behind by more is told to probe
@@ -19,6 +19,7 @@ import (
 //	tasks and entries applied   2 x 512   2 x 1    only where an apply worker's slices begin: see below
 //	entries kept in memory      512       64       allocated anew with nearly every step of a quiet shard
 //	free ones before it grows   96        16
+//	snapshots being sent        64        4        maxStreams: fewer than the workers that could send them
 //
 // An apply worker fills the same two slices again and again and clears them only after 200 reloads. What does not fit is in memory
 // of its own, which is free after the call. So a backlog of 512 commands, applied once, would be kept for minutes by each worker, with
@@ -50,6 +51,9 @@ var entrySliceSize uint64
 //go:linkname minEntrySliceSize github.com/lni/dragonboat/v4/internal/raft.minEntrySliceSize
 var minEntrySliceSize uint64
 
+//go:linkname maxConnectionCount github.com/lni/dragonboat/v4/internal/transport.maxConnectionCount
+var maxConnectionCount uint64
+
 //go:linkname nodeReloadInterval github.com/lni/dragonboat/v4.nodeReloadInterval
 var nodeReloadInterval time.Duration
 
@@ -64,6 +68,7 @@ func init() {
 	}{
 		{&receiveQueueLen, 256}, {&incomingProposalsMaxLen, 64}, {&incomingReadIndexMaxLen, 256},
 		{&pendingProposalShards, 2}, {&taskBatchSize, 1}, {&entrySliceSize, 64}, {&minEntrySliceSize, 16},
+		{&maxConnectionCount, maxStreams},
 	} {
 		if *set.what < set.to {
 			panic(fmt.Errorf("raftnode: Dragonboat's soft setting is %d: this version keeps it elsewhere", *set.what))
