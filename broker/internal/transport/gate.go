@@ -86,9 +86,10 @@ func (g *gate) wary() bool {
 	return g.total >= g.max/2 || g.strangers.Tokens() < float64(g.strangers.Burst()/2+1)
 }
 
-// mustProve asks a stranger for a Retry. Above the ration of those it does not, and admit refuses.
+// mustProve asks a stranger for a Retry. It does not, and admit refuses, above the ration of Retries, and while none is left of the
+// strangers' own: those who answer have used it up, so that another answer would only cost the work to refuse it.
 func (g *gate) mustProve(a net.Addr) bool {
-	if !g.wary() || !g.proofs.Allow() {
+	if !g.wary() || g.strangers.Tokens() < 1 || !g.proofs.Allow() {
 		return false
 	}
 	g.mu.Lock()
