@@ -158,13 +158,14 @@ func TestReadersSurviveReclaiming(t *testing.T) {
 	for i := range keep {
 		save(t, j, update(2, keep[i:i+1]))
 	}
-	stop, done := make(chan struct{}), make(chan error, 1)
+	stop, done, passed := make(chan struct{}), make(chan error, 1), make(chan struct{})
 	go func() {
 		for {
 			select {
 			case <-stop:
 				done <- nil
 				return
+			case passed <- struct{}{}: // who waits for it goes on
 			default:
 			}
 			list, _, err := j.IterateEntries(nil, 0, 2, 1, 1, 21, 0)
@@ -182,9 +183,22 @@ func TestReadersSurviveReclaiming(t *testing.T) {
 			}
 		}
 	}()
+	pass := func() { // one processor alone might never run the reader
+		for range 2 { // it has begun, and begun anew
+			select {
+			case <-passed:
+			case err := <-done:
+				require.NoError(t, err)
+			}
+		}
+	}
+	pass() // from the cache
 	for i := uint64(1); i < 500; i++ {
 		save(t, j, update(1, entries(i, i, 1, 9000)))
 		require.NoError(t, j.RemoveEntriesTo(1, 1, i-1))
+		if i%20 == 0 {
+			pass()
+		}
 	}
 	close(stop)
 	require.NoError(t, <-done)
