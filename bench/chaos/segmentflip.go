@@ -122,36 +122,46 @@ func newestSealed(data string) ([]string, error) {
 	return sealed, nil
 }
 
-// Prove waits until every bit is as it was, or its segment was removed as old, and the brokers say the same.
+// Prove waits until every bit is as it was, or its segment was removed as old, and the brokers say the same. It looks at all of them all
+// the time: under full load a segment is removed seconds after it was put right.
 func (f *segmentFlip) Prove(ctx context.Context, c *cluster.Cluster, victims []int) error {
 	ctx, cancel := context.WithTimeout(ctx, repairLimit)
 	defer cancel()
-	right := int64(0)
-	for _, bit := range f.flipped {
-		for {
-			is, err := byteAt(bit.path, bit.at)
-			if errors.Is(err, fs.ErrNotExist) {
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if is == bit.was {
-				right++
-				break
-			}
-			if sleep(ctx, 50*time.Millisecond) != nil {
-				return fmt.Errorf("byte %d of %s was changed and is not repaired after %v", bit.at, bit.path, repairLimit)
-			}
+	for wrong := f.flipped; ; {
+		var err error
+		if wrong, err = f.look(wrong); err != nil {
+			return err
+		}
+		if len(wrong) == 0 {
+			break
+		}
+		if sleep(ctx, 50*time.Millisecond) != nil {
+			return fmt.Errorf("byte %d of %s was changed and is not repaired after %v", wrong[0].at, wrong[0].path, repairLimit)
 		}
 	}
-	f.repairs += right
 	for _, id := range victims {
 		if err := f.saysRepaired(ctx, c, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// look counts those of the bits that are as they were, and returns those that are not, without those that are gone.
+func (f *segmentFlip) look(bits []flippedBit) (wrong []flippedBit, err error) {
+	for _, bit := range bits {
+		is, err := byteAt(bit.path, bit.at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case is == bit.was:
+			f.repairs++
+		default:
+			wrong = append(wrong, bit)
+		}
+	}
+	return wrong, nil
 }
 
 func (f *segmentFlip) saysRepaired(ctx context.Context, c *cluster.Cluster, id int) error {
