@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -46,7 +47,8 @@ func Available() error {
 
 // Isolate makes this program run in a network namespace of its own. In the process that the user started it runs the program
 // again in a fresh one, with the same arguments, environment and standard files, passes on SIGINT, SIGTERM, SIGHUP and SIGQUIT,
-// and returns its exit code when it ends; that process dies with this one, also by SIGKILL. In there it returns inside at once.
+// and returns its exit code when it ends; that process dies with this one, also by SIGKILL. In there loopback is brought up, since not
+// all that runs there makes a laboratory, and it returns inside.
 //
 // It must be called before anything has been done that must not be done twice, and by one goroutine.
 func Isolate() (code int, inside bool, err error) {
@@ -55,8 +57,9 @@ func Isolate() (code int, inside bool, err error) {
 		return 0, false, err
 	}
 	if outer := os.Getenv(outerVariable); outer != "" && outer != own {
+		_, err := run(context.Background(), "", "ip", "link", "set", "lo", "up")
 		// Processes that this one starts are not meant to believe that they are isolated.
-		return 0, true, os.Unsetenv(outerVariable)
+		return 0, true, errors.Join(err, os.Unsetenv(outerVariable))
 	}
 	if err := Available(); err != nil {
 		return 0, false, err

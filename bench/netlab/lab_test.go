@@ -24,6 +24,9 @@ const victimVariable = "NETLAB_TEST_VICTIM"
 // unavailable says why the tests that need a laboratory are skipped.
 var unavailable error
 
+// upAtStart tells whether loopback was up before any test ran.
+var upAtStart bool
+
 // TestMain runs all tests in a network namespace of their own.
 func TestMain(m *testing.M) {
 	code, inside, err := Isolate()
@@ -39,6 +42,8 @@ func TestMain(m *testing.M) {
 	case os.Getenv(victimVariable) != "":
 		os.Exit(victim())
 	}
+	lo, err := net.InterfaceByName("lo")
+	upAtStart = err == nil && lo.Flags&net.FlagUp != 0
 	os.Exit(m.Run())
 }
 
@@ -144,6 +149,14 @@ func (w *wire) reach() []string {
 		out = append(out, strings.Join(heard, " "))
 	}
 	return out
+}
+
+// TestLoopbackIsUp also where there never was a laboratory.
+func TestLoopbackIsUp(t *testing.T) {
+	if unavailable != nil {
+		t.Skip(unavailable)
+	}
+	require.True(t, upAtStart)
 }
 
 func TestHostsAreAloneAndConnected(t *testing.T) {
