@@ -50,7 +50,6 @@ type cluster struct {
 	sockets  map[protocol.BrokerID]net.Listener // of brokers that never ran
 	replicas []Replica                          // founders of the shard
 	brokers  map[protocol.BrokerID]*testBroker  // those that run
-	between  func(Network) Network              // stands between a node and its network, if set
 }
 
 // testBroker is one broker in one life.
@@ -114,12 +113,8 @@ func (c *cluster) open(id protocol.BrokerID) *testBroker {
 	})
 	require.NoError(t, err)
 	delete(c.sockets, id)
-	var seen Network = network
-	if c.between != nil {
-		seen = c.between(network)
-	}
 	node, err := Open(Config{
-		ClusterID: testCluster, Self: id, Dir: filepath.Join(c.dir, fmt.Sprint("raft", id)), Net: seen,
+		ClusterID: testCluster, Self: id, Dir: filepath.Join(c.dir, fmt.Sprint("raft", id)), Net: network,
 		Log: log, Registerer: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)

@@ -9,7 +9,7 @@ import (
 // Dragonboat sizes the queues of each replica for one that serves alone: 1.1 MB of them, idle. Its own way to change
 // that is a JSON file in the working directory of the process, read before main runs, which is no way for a daemon.
 // The variables below are where it keeps what it read; they are used when a replica or a worker is made, those for entries in
-// memory while entries are trimmed, and the last two of the table when something is to be sent.
+// memory while entries are trimmed, and the last of the table when a snapshot is to be sent.
 //
 //	                            default   here     why it is enough
 //	received messages           2 x 1024  2 x 256  a follower that falls behind by more is told to probe
@@ -20,16 +20,10 @@ import (
 //	entries kept in memory      512       64       allocated anew with nearly every step of a quiet shard
 //	free ones before it grows   96        16
 //	snapshots being sent        64        4        maxStreams: fewer than the workers that could send them
-//	bytes of a Replicate        64 MiB    1 MiB    at least one entry; see below
 //
 // An apply worker fills the same two slices again and again and clears them only after 200 reloads. What does not fit is in memory
 // of its own, which is free after the call. So a backlog of 512 commands, applied once, would be kept for minutes by each worker, with
 // the logs in memory that its tasks are parts of, since the few commands of normal load overwrite only the beginning.
-//
-// A leader sends a follower that is behind all that it lacks, and again for every heartbeat that it answers before it has
-// acknowledged that. One that was paused answers those of the whole pause at once, of all shards: with up to 64 MiB each a leader took
-// 0.4 to 1.2 GB for messages that said the same. The next message follows an acknowledgement, so a follower at a distance of
-// 100 ms still catches up at 10 MB/s a shard.
 //
 // The last variable is an interval, not a queue: every 200 ms each step and apply worker goes through all of its replicas,
 // asked or not, more often than Raft's clock has them do it. Whatever is to be done is signalled as well, with one hole: a
@@ -57,17 +51,11 @@ var entrySliceSize uint64
 //go:linkname minEntrySliceSize github.com/lni/dragonboat/v4/internal/raft.minEntrySliceSize
 var minEntrySliceSize uint64
 
-//go:linkname maxEntrySize github.com/lni/dragonboat/v4/internal/raft.maxEntrySize
-var maxEntrySize uint64
-
 //go:linkname maxConnectionCount github.com/lni/dragonboat/v4/internal/transport.maxConnectionCount
 var maxConnectionCount uint64
 
 //go:linkname nodeReloadInterval github.com/lni/dragonboat/v4.nodeReloadInterval
 var nodeReloadInterval time.Duration
-
-// maxReplicateBytes bounds the entries of a message to a follower, unless it is a single one.
-const maxReplicateBytes = 1 << 20
 
 // reloadInterval is how often workers look at all of their replicas without being asked.
 const reloadInterval = time.Second
@@ -80,7 +68,7 @@ func init() {
 	}{
 		{&receiveQueueLen, 256}, {&incomingProposalsMaxLen, 64}, {&incomingReadIndexMaxLen, 256},
 		{&pendingProposalShards, 2}, {&taskBatchSize, 1}, {&entrySliceSize, 64}, {&minEntrySliceSize, 16},
-		{&maxConnectionCount, maxStreams}, {&maxEntrySize, maxReplicateBytes},
+		{&maxConnectionCount, maxStreams},
 	} {
 		if *set.what < set.to {
 			panic(fmt.Errorf("raftnode: Dragonboat's soft setting is %d: this version keeps it elsewhere", *set.what))
