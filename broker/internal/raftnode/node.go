@@ -41,7 +41,7 @@ const (
 )
 
 // maxStreams is how many snapshots are sent at a time, those of the metadata among them. At the bound Dragonboat refuses the next
-// before anything is read for it, and Raft asks again after ten ticks. Each holds a view of its log and about 14 MiB.
+// before anything is read for it, and Raft asks again after ten ticks. Each holds a view of its log and some chunks of it.
 const maxStreams = 4
 
 // queueBytesMax bounds the bytes waiting in each of Dragonboat's send queues (four per peer) and receive queues (one

@@ -22,7 +22,7 @@ var (
 const (
 	// knownFactor is how many handshakes of known clients may begin for each of a stranger.
 	knownFactor = 10
-	// proofFactor is how many Retries may be sent for each handshake of a stranger: one costs a fiftieth of a handshake, or less.
+	// proofFactor is how many Retries may be sent for each handshake of a stranger: one is a datagram, without the cryptography of TLS.
 	proofFactor = 20
 )
 

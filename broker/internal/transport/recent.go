@@ -8,7 +8,7 @@ import (
 const (
 	// retryAge is how many times a handshake's timeout a Retry's token counts in quic-go.
 	retryAge = 2
-	// maxRecent bounds each of the two generations: 4 MiB in all.
+	// maxRecent bounds the addresses of each of the two generations, 32 bytes each beside what a map takes.
 	maxRecent = 1 << 16
 )
 
