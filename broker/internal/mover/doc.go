@@ -4,7 +4,8 @@
 // It owns no state that matters. Each look reads the move from the image and the membership from Raft and does the one step that next
 // gives for them; a step that was done already, by this broker or by the leader before it, is found done. Steps for a move, in order:
 //
-//	add      the log's beginning is dropped, so that the new replica is sent a snapshot; it becomes a learner
+//	add      the log's beginning is dropped, so that the new replica is sent a snapshot; it becomes a learner. A leader that is about to hand
+//	         its leaderships over waits for that first, at most partingTime: its successor would send a second snapshot
 //	         ... it catches up; see rounds
 //	promote  it becomes a voter
 //	yield    the replica to be removed leads: it hands over, and the next leader goes on

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -272,6 +273,51 @@ func TestAMoveIsMade(t *testing.T) {
 		require.Empty(t, m.rounds.open, "what is over is forgotten")
 		require.Zero(t, testutil.ToFloat64(m.metrics.failures))
 	})
+}
+
+// TestALeadershipThatIsHandedOverGoesFirst: a leaving broker adds no replica to what it leads, since its successor would send it a second
+// snapshot. It does if nobody takes the leadership.
+func TestALeadershipThatIsHandedOverGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		topic := f.cluster(t, 1)
+		p := &topic.Partitions[0]
+		require.NoError(t, f.SetBrokerState(t.Context(), p.Replicas[0].Broker, 0, meta.Leaving))
+		shard, _ := f.move(t, topic, 0, true)
+		m, _ := f.run(t)
+		in(partingTime - 200*time.Millisecond)
+		require.Empty(t, f.said())
+		n, _ := m.notes.get(f.Image().Moves()[0].ID)
+		require.Equal(t, "the leadership goes to another broker first", n.step)
+		in(400 * time.Millisecond)
+		require.NotEmpty(t, f.said(), "nobody took it")
+		in(time.Second)
+		require.Empty(t, f.Image().Moves())
+		require.Len(t, f.shards[shard].Voters, 3)
+	})
+}
+
+func TestASuccessorDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		topic := f.cluster(t, 1)
+		p := &topic.Partitions[0]
+		require.NoError(t, f.SetBrokerState(t.Context(), p.Replicas[0].Broker, 0, meta.Leaving))
+		shard, _ := f.move(t, topic, 0, true)
+		f.lead(shard, p.Replicas[1].ReplicaID)
+		f.run(t)
+		in(time.Second)
+		require.Empty(t, f.Image().Moves())
+		require.Equal(t, []string{"add", "promote", "remove"}, verbs(f.said()))
+	})
+}
+
+// verbs returns the first words.
+func verbs(said []string) (v []string) {
+	for _, s := range said {
+		v = append(v, strings.Fields(s)[0])
+	}
+	return v
 }
 
 // TestAReplicaIsNotPromotedBeforeItShows: it stays a learner while it has not applied what the leader has.

@@ -28,6 +28,8 @@ const (
 	failPause = 500 * time.Millisecond
 	// lookEvery is the default of Config.Every.
 	lookEvery = 100 * time.Millisecond
+	// partingTime is how long a move waits for another leader if this broker is about to hand its leaderships over; see Mover.parts.
+	partingTime = 3 * time.Second
 )
 
 // Meta is the part of meta.Service that a mover uses.
@@ -183,6 +185,7 @@ func (m *Mover) move(ctx context.Context, mv meta.Moving, self uint64) error {
 	}
 	s := next(is, mv.Move, facts{
 		self: self, alive: m.cfg.Alive, everywhere: mv.Shard == raftnode.MetaShard,
+		parts:    func() bool { return m.parts(mv, is.Voters[self], is) },
 		caughtUp: func(replica uint64) bool { return m.caughtUp(mv, replica) },
 	})
 	m.notes.step(mv.ID, s.String())
@@ -230,6 +233,18 @@ func (m *Mover) do(ctx context.Context, mv meta.Moving, is raftnode.Membership, 
 		return m.cfg.Meta.UndoneMove(ctx, mv.ID)
 	}
 	return nil
+}
+
+// parts reports whether this broker leaves or is drained and took a move up less than partingTime ago, so that it is about to hand the
+// leadership of the shard over to an active voter. Later the move goes on without: it must not depend on that.
+func (m *Mover) parts(mv meta.Moving, here protocol.BrokerID, is raftnode.Membership) bool {
+	im := m.cfg.Meta.Image()
+	active := func(b protocol.BrokerID) bool {
+		known, ok := im.Broker(b)
+		return !ok || known.State == meta.Active
+	}
+	n, taken := m.notes.get(mv.ID)
+	return taken && time.Since(n.since) < partingTime && !active(here) && slices.ContainsFunc(m.heirs(mv, is, here), active)
 }
 
 // heirs returns the brokers of the other voters that are alive. First comes the preferred leader, or who takes its place: from there the

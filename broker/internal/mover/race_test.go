@@ -48,6 +48,7 @@ func (w *world) act(l *leader, self uint64) {
 	}
 	s := next(l.is, *l.move, facts{
 		self: self, everywhere: w.everywhere, alive: func(protocol.BrokerID) bool { return true }, caughtUp: func(uint64) bool { return true },
+		parts: func() bool { return false },
 	})
 	switch id := s.replica.ReplicaID; s.do {
 	case finish, undone, giveUp:

@@ -58,6 +58,7 @@ type facts struct {
 	self     uint64                       // replica ID of the leader
 	alive    func(protocol.BrokerID) bool // as liveness believes; self is alive
 	caughtUp func(replica uint64) bool    // it lives, and acknowledged what the leader had a moment ago; nobody asks about self
+	parts    func() bool                  // the leader's broker is about to hand its leaderships over
 	// everywhere: every broker keeps a learner of the shard, so that a move only makes voters of learners and cannot take a
 	// learner away. The metadata shard is such a one.
 	everywhere bool
@@ -90,6 +91,8 @@ func bring(m raftnode.Membership, r meta.Replica, f facts) (s step, arrived bool
 	_, voter := m.Voters[r.ReplicaID]
 	_, learner := m.Learners[r.ReplicaID]
 	switch {
+	case !voter && !learner && f.parts(): // the next leader would know nothing of a snapshot being sent, and send another
+		return step{why: "the leadership goes to another broker first"}, false
 	case !voter && !learner:
 		return step{do: add, replica: r}, false
 	case r.ReplicaID != f.self && !f.caughtUp(r.ReplicaID):

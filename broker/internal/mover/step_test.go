@@ -21,13 +21,15 @@ type shard struct {
 	leader uint64
 	dead   map[protocol.BrokerID]bool
 	caught map[uint64]bool
-	fewest int // voters that the move may leave
+	parts  bool // the leader is about to hand over
+	fewest int  // voters that the move may leave
 }
 
 func (s *shard) facts() facts {
 	return facts{
 		self: s.leader, alive: func(b protocol.BrokerID) bool { return !s.dead[b] },
 		caughtUp: func(r uint64) bool { return s.caught[r] && r != s.leader }, // a leader does not answer itself
+		parts:    func() bool { return s.parts },
 	}
 }
 
@@ -38,6 +40,7 @@ func (s *shard) do(st step) {
 	switch st.do {
 	case add:
 		require.NotContains(s.t, s.is.Removed, id, "a removed replica was added")
+		require.False(s.t, s.parts, "its snapshot would be sent twice")
 		s.is.Learners[id] = st.replica.Broker
 	case promote:
 		require.True(s.t, s.caught[id])
@@ -118,7 +121,7 @@ func TestMovesEnd(t *testing.T) {
 			if s.move == nil {
 				return
 			}
-			switch rapid.IntRange(0, 5).Draw(t, "event") {
+			switch rapid.IntRange(0, 6).Draw(t, "event") {
 			case 0:
 				clear(s.dead)
 				if b := protocol.BrokerID(rapid.IntRange(1, n).Draw(t, "dies")); uint64(b) != s.leader {
@@ -128,11 +131,14 @@ func TestMovesEnd(t *testing.T) {
 				s.move.Undo = true
 			case 2:
 				s.caught[s.move.Add.ReplicaID] = true
+			case 3:
+				s.parts = !s.parts
 			default:
 				s.do(next(s.is, *s.move, s.facts()))
 			}
 		}
 		clear(s.dead)
+		s.parts = false
 		for range 10 {
 			if s.move == nil {
 				return

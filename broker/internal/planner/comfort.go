@@ -19,9 +19,9 @@ func (p *plan) spread() {
 			if p.sharers(x, b.Zone, r.Broker) == 0 {
 				continue
 			}
-			to, ok := p.target(x, r.Broker, 1)
+			to, ok := p.target(x, r.Broker, patient)
 			if t, _ := p.im.Broker(to); ok && p.sharers(x, t.Zone, r.Broker) == 0 {
-				p.begin(x, to, r.Broker, 1, "two of its replicas are in zone %q", b.Zone)
+				p.begin(x, to, r.Broker, patient, "two of its replicas are in zone %q", b.Zone)
 				break
 			}
 		}
@@ -70,7 +70,7 @@ func (p *plan) moveOne(from, to meta.Broker) bool {
 			best, gain = i, g
 		}
 	}
-	return best >= 0 && p.begin(p.parts[best], to.ID, from.ID, 1, "broker %d has %d replicas, broker %d has %d",
+	return best >= 0 && p.begin(p.parts[best], to.ID, from.ID, patient, "broker %d has %d replicas, broker %d has %d",
 		from.ID, p.of(from.ID).replicas, to.ID, p.of(to.ID).replicas)
 }
 

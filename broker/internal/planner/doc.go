@@ -15,13 +15,15 @@
 //	prefer   the numbers of preferred leaders come to differ by at most one
 //
 // spread, balance and prefer rest while a broker is dead or has just come back: what a restart unbalances, its end balances. A broker whose
-// replicas were all made anew is given up: balance goes on without it. prefer also waits for the end of all moves. A replica of the metadata shard is only replaced when its broker leaves, and after everything else there: one that was
-// taken away could never come back (package meta), and a broker without one learns of no move of what it leads.
+// replicas were all made anew is given up: balance goes on without it. spread and balance also rest while a broker that leaves can give a
+// replica away, since each of those changes what is even; prefer rests during all moves. A replica of the metadata shard is only replaced when its
+// broker leaves, and after everything else there: one that was taken away could never come back (package meta), and a broker without one learns
+// of no move of what it leads.
 //
 // Invariants:
 //
 //	Inv1  at most Limits.Concurrent moves are under way, and at most Limits.PerBroker of them into and as many out of one broker;
-//	      moves of repair and leave may be twice as many, so that comfort never delays safety.
+//	      moves of repair may be twice as many, so that comfort never delays safety.
 //	Inv2  no two actions of one plan are about the same partition.
 //	Inv3  every move of spread and balance lowers (zones lacking, sum of squares of counts) in lexical order, so they end.
 //	Inv4  a partition is moved only if a majority of its voters is alive: otherwise nothing could be changed, and nothing is begun.
@@ -29,5 +31,5 @@
 // Preview tells people what is going to happen and what waits; it decides nothing.
 //
 // Bounds: a plan looks at each partition once per kind of action; it keeps counts per broker and per topic and broker; a
-// preview makes two plans of at most 600 moves more and lists 300 actions.
+// preview makes two plans of at most 1 200 moves more and lists 300 actions.
 package planner

@@ -58,7 +58,7 @@ func decide(im *meta.Image, f Facts, l Limits) *plan {
 	p.repair()
 	p.leave()
 	p.resize()
-	if f.Calm >= l.CalmAfter && len(p.actions) == 0 {
+	if f.Calm >= l.CalmAfter && len(p.actions) == 0 && !p.leaving {
 		p.spread()
 		p.balance()
 	}
@@ -79,7 +79,8 @@ type plan struct {
 	touched map[uint64]bool // shards with a move or an action
 	fit     []meta.Broker   // active and alive: may get replicas
 	loads   map[protocol.BrokerID]*load
-	moves   int // under way or asked for
+	moves   int  // under way or asked for
+	leaving bool // a broker that leaves has a replica that moves, or can move
 }
 
 // part is one partition, or the metadata shard, whose topic is nil.
@@ -227,10 +228,7 @@ func (p *plan) alive(b protocol.BrokerID) bool { return p.facts.DeadFor(b) == 0 
 // target returns the best broker for a new replica of x that takes the place of the one on leaving (0: none): a zone that
 // the others do not have, then the fewest replicas. ok is false if there is none with room for a move.
 func (p *plan) target(x part, leaving protocol.BrokerID, factor int) (best protocol.BrokerID, ok bool) {
-	candidates := slices.DeleteFunc(slices.Clone(p.fit), func(b meta.Broker) bool {
-		_, _, there := x.Placed(b.ID)
-		return there || p.of(b.ID).into >= factor*p.limits.PerBroker
-	})
+	candidates := slices.DeleteFunc(p.strangers(x), func(b meta.Broker) bool { return p.of(b.ID).into >= factor*p.limits.PerBroker })
 	if len(candidates) == 0 {
 		return 0, false
 	}
@@ -239,6 +237,14 @@ func (p *plan) target(x part, leaving protocol.BrokerID, factor int) (best proto
 		return cmp.Or(cmp.Compare(p.sharers(x, a.Zone, leaving), p.sharers(x, b.Zone, leaving)),
 			cmp.Compare(la.replicas, lb.replicas), cmp.Compare(la.into, lb.into), cmp.Compare(a.ID, b.ID))
 	}).ID, true
+}
+
+// strangers returns the brokers that may get a replica of x: those without one.
+func (p *plan) strangers(x part) []meta.Broker {
+	return slices.DeleteFunc(slices.Clone(p.fit), func(b meta.Broker) bool {
+		_, _, there := x.Placed(b.ID)
+		return there
+	})
 }
 
 // sharers counts the replicas of x in a zone, but for the one on leaving.

@@ -191,6 +191,30 @@ func TestGrowAndShrink(t *testing.T) {
 	requireEven(t, leaders, 2, 3, 5)
 }
 
+func TestALeavingBrokerIsPatientAndUndisturbed(t *testing.T) {
+	s := cluster(t, 3, nowhere)
+	s.topic("calls", 8, 3)
+	s.register(4, "", false)
+	s.register(5, "", false)
+	s.settle()
+	s.set(3, meta.Leaving)
+	for range 1000 {
+		for _, a := range s.plan() {
+			require.True(t, a.Kind != Begin || a.Remove == 3, "%+v while broker 3 leaves", a)
+		}
+		moves := s.meta.Image().Moves()
+		require.LessOrEqual(t, len(moves), testLimits.PerBroker)
+		if len(moves) == 0 {
+			break
+		}
+		require.NoError(t, s.meta.FinishMove(context.Background(), moves[0].ID)) // one after the other: each ends at its own time
+	}
+	require.True(t, s.meta.Image().Retired(3))
+	s.settle()
+	replicas, _ := s.counts()
+	requireEven(t, replicas, 1, 2, 4, 5)
+}
+
 func TestDeadBrokerIsReplaced(t *testing.T) {
 	s := cluster(t, 4, nowhere)
 	s.topic("calls", 8, 3)

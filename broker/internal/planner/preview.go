@@ -31,7 +31,7 @@ func (p *Planner) Preview() Preview {
 // foresee makes a preview. It is pure.
 func foresee(im *meta.Image, f Facts, l Limits) Preview {
 	wide := l
-	wide.Concurrent, wide.PerBroker = len(im.Moves())+previewLimit+1, meta.MaxMoves
+	wide.Concurrent, wide.PerBroker = len(im.Moves())+2*previewLimit, meta.MaxMoves
 	now := decide(im, f, wide)
 	v := Preview{Actions: now.actions}
 	if dead := awaited(im, f, l); dead != 0 {
@@ -70,14 +70,14 @@ func (v *Preview) explain(p *plan, b meta.Broker) {
 	}
 }
 
-// held counts the replicas of a broker, and those of them of which the plan moves nothing.
+// held counts the replicas of a broker, and those of them that do not move and cannot.
 func (p *plan) held(b protocol.BrokerID) (held, stuck int) {
 	for _, x := range p.parts {
 		if _, on := x.On(b); !on || x.topic == nil && p.facts.DeadFor(b) > 0 {
 			continue
 		}
 		held++
-		if !p.touched[x.Shard] {
+		if !p.touched[x.Shard] && (!p.movable(x) || len(p.strangers(x)) == 0) {
 			stuck++
 		}
 	}

@@ -7,8 +7,11 @@ import (
 	"github.com/trunkline/trunkline/protocol"
 )
 
-// urgent relaxes the bounds for what is about safety (Inv1).
-const urgent = 2
+// urgent relaxes the bounds for what restores safety (Inv1), patient does not.
+const (
+	patient = 1
+	urgent  = 2
+)
 
 // MaxConcurrent bounds Limits.Concurrent: what is urgent must fit into the metadata too.
 const MaxConcurrent = meta.MaxMoves / urgent
@@ -73,21 +76,21 @@ func (p *plan) repair() {
 		}
 		for _, r := range x.Replicas {
 			if dead := p.facts.DeadFor(r.Broker); dead >= p.limits.RepairAfter {
-				p.replace(x, r.Broker, "broker %d is dead", r.Broker)
+				p.replace(x, r.Broker, urgent, "broker %d is dead", r.Broker)
 			}
 		}
 	}
 }
 
 // replace moves a replica from a broker to the best other one.
-func (p *plan) replace(x part, from protocol.BrokerID, reason string, args ...any) {
-	if to, ok := p.target(x, from, urgent); ok {
-		p.begin(x, to, from, urgent, reason, args...)
+func (p *plan) replace(x part, from protocol.BrokerID, factor int, reason string, args ...any) {
+	if to, ok := p.target(x, from, factor); ok {
+		p.begin(x, to, from, factor, reason, args...)
 	}
 }
 
-// leave empties brokers that leave, and retires those that are empty. The replica of the metadata goes last: without it a broker learns of no
-// move any more, and could not give away what it leads.
+// leave empties brokers that leave, and retires those that are empty. Nothing is in danger meanwhile, so it is as patient as balance. The
+// replica of the metadata goes last: without it a broker learns of no move any more, and could not give away what it leads.
 func (p *plan) leave() {
 	for _, b := range p.im.Brokers() {
 		if b.State != meta.Leaving {
@@ -99,15 +102,16 @@ func (p *plan) leave() {
 				continue
 			}
 			empty = false
+			p.leaving = p.leaving || x.Move != nil || len(p.strangers(x)) > 0
 			if _, voter := x.On(b.ID); voter {
-				p.replace(x, b.ID, "broker %d leaves", b.ID)
+				p.replace(x, b.ID, patient, "broker %d leaves", b.ID)
 			}
 		}
 		_, _, there := p.im.Meta.Placed(b.ID)
 		switch {
 		case !empty:
 		case there:
-			p.replace(p.parts[0], b.ID, "broker %d leaves", b.ID)
+			p.replace(p.parts[0], b.ID, patient, "broker %d leaves", b.ID)
 		default:
 			p.actions = append(p.actions, Action{Kind: Retire, Broker: b.ID, Reason: "it has left"})
 		}
@@ -122,12 +126,12 @@ func (p *plan) resize() {
 		}
 		have, want := len(x.Replicas), x.topic.Replicas
 		if have < want {
-			if to, ok := p.target(x, 0, 1); ok {
-				p.begin(x, to, 0, 1, "the topic wants %d replicas, the partition has %d", want, have)
+			if to, ok := p.target(x, 0, patient); ok {
+				p.begin(x, to, 0, patient, "the topic wants %d replicas, the partition has %d", want, have)
 			}
 		}
 		if have > want {
-			p.begin(x, 0, p.spare(x), 1, "the topic wants %d replicas, the partition has %d", want, have)
+			p.begin(x, 0, p.spare(x), patient, "the topic wants %d replicas, the partition has %d", want, have)
 		}
 	}
 }
