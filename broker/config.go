@@ -123,6 +123,7 @@ type TopicsConfig struct {
 type MovesConfig struct {
 	Concurrent  int           `yaml:"concurrent" doc:"moves under way in the whole cluster"`
 	PerBroker   int           `yaml:"per_broker" doc:"moves under way into one broker, and out of one"`
+	Rate        Bytes         `yaml:"rate" doc:"bytes a second that a broker sends for moves that repair nothing"`
 	RepairAfter time.Duration `yaml:"repair_after" doc:"replicas of a broker dead for so long are made anew on others"`
 	KeepLeaders bool          `yaml:"keep_leaders" doc:"leaderships stay where they went, they do not return to preferred brokers"`
 	CalmAfter   time.Duration `yaml:"calm_after" doc:"nothing is moved for balance before all brokers have been alive for so long"`
@@ -179,6 +180,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Topics.ScrubRate, controller.DefaultScrubRate)
 	setDefault(&c.Moves.Concurrent, 8)
 	setDefault(&c.Moves.PerBroker, 2)
+	setDefault(&c.Moves.Rate, controller.DefaultMoveRate)
 	setDefault(&c.Moves.RepairAfter, 10*time.Minute)
 	setDefault(&c.Moves.CalmAfter, 10*time.Second)
 	return c
@@ -259,6 +261,7 @@ func (c Config) Validate() error {
 	check(c.Topics.ScrubEvery >= time.Second, "topics.scrub_every", "%v is below 1s", c.Topics.ScrubEvery)
 	check(c.Moves.Concurrent > 0 && c.Moves.Concurrent <= planner.MaxConcurrent, "moves.concurrent", "%d is outside 1 to %d", c.Moves.Concurrent, planner.MaxConcurrent)
 	check(c.Moves.PerBroker > 0, "moves.per_broker", "must be above 0")
+	check(c.Moves.Rate >= 1<<20, "moves.rate", "%v is below 1MiB a second", c.Moves.Rate)
 	check(c.Moves.RepairAfter >= time.Second, "moves.repair_after", "%v is below 1s: every restart would move replicas", c.Moves.RepairAfter)
 	check(c.Moves.CalmAfter >= 0, "moves.calm_after", "must not be negative")
 	check(len(c.Zone) <= meta.MaxZoneBytes, "zone", "is longer than %d bytes", meta.MaxZoneBytes)

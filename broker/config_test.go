@@ -102,6 +102,7 @@ func TestMistakesNameTheKeyAndTheReason(t *testing.T) {
 		"no moves of a broker":    {file: "moves: {per_broker: -2}", want: []string{"moves.per_broker", "above 0"}},
 		"hasty repair":            {file: "moves: {repair_after: 10ms}", want: []string{"moves.repair_after", "every restart"}},
 		"negative calm":           {file: "moves: {calm_after: -1s}", want: []string{"moves.calm_after", "negative"}},
+		"slow moves":              {file: "moves: {rate: 1KiB}", want: []string{"moves.rate", "below 1MiB"}},
 		"bad cluster name":        {file: "cluster: a b", want: []string{"cluster", "not a name"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -218,7 +218,7 @@ func (b *Broker) openController(context.Context) error {
 			MaxPendingBytes: int(b.cfg.Limits.PartitionPending), RetentionEvery: b.cfg.Topics.RetainEvery, Now: failpoint.Clock(),
 			CompactBytes: uint64(b.cfg.Raft.CompactBytes), Log: b.log, Metrics: partition.NewMetrics(b.reg),
 		},
-		FetchFrom: b.net.Fetch, ScrubEvery: b.cfg.Topics.ScrubEvery, ScrubRate: int(b.cfg.Topics.ScrubRate),
+		FetchFrom: b.net.Fetch, ScrubEvery: b.cfg.Topics.ScrubEvery, ScrubRate: int(b.cfg.Topics.ScrubRate), MoveRate: int(b.cfg.Moves.Rate),
 		Broadcast: b.detector.Broadcast, Alive: b.detector.Alive, Roomy: b.roomy, Steady: steady, OnFatal: b.fail, Log: b.log, Registerer: b.reg,
 	})
 	if err != nil {

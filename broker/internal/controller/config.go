@@ -50,6 +50,7 @@ type Config struct {
 	FetchFrom    FetchFrom     // repairs damaged replicas; nil: they stay damaged
 	ScrubEvery   time.Duration // between the beginnings of two scrubs of all that is stored. Default 24 h.
 	ScrubRate    int           // bytes a second that a scrub reads at most. Default 16 MiB.
+	MoveRate     int           // bytes a second of snapshots sent for moves that repair nothing, of all partitions together. Default 16 MiB.
 	RefreshEvery time.Duration // between repeated announcements. Default 1 s.
 	// OnFatal is called once when the broker must not go on, with a message for its operator. Optional.
 	OnFatal func(error)
@@ -59,10 +60,11 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
-// Defaults of the scrub.
+// Defaults of Config.
 const (
 	DefaultScrubEvery = 24 * time.Hour
 	DefaultScrubRate  = 16 << 20
+	DefaultMoveRate   = 16 << 20
 )
 
 // Retry of a start or removal that failed, and the parallelism of removals and transfers.
@@ -97,6 +99,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ScrubRate <= 0 {
 		c.ScrubRate = DefaultScrubRate
+	}
+	if c.MoveRate <= 0 {
+		c.MoveRate = DefaultMoveRate
 	}
 	if c.OnFatal == nil {
 		c.OnFatal = func(error) {}

@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
+	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/liveness"
 	"github.com/trunkline/trunkline/broker/internal/partition"
 	"github.com/trunkline/trunkline/broker/internal/raftnode"
@@ -67,7 +69,10 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.Node == nil {
 		return nil, fmt.Errorf("controller: config: no node")
 	}
-	c.host = &raftHost{cfg: &c.cfg, node: cfg.Node, fetch: newFetcher(cfg.FetchFrom)}
+	c.host = &raftHost{
+		cfg: &c.cfg, node: cfg.Node, fetch: newFetcher(cfg.FetchFrom),
+		moves: rate.NewLimiter(rate.Limit(c.cfg.MoveRate), max(fsm.ThrottleBurst, c.cfg.MoveRate/20)),
+	}
 	return c, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/trunkline/trunkline/broker/internal/fsm"
 	"github.com/trunkline/trunkline/broker/internal/meta"
 	"github.com/trunkline/trunkline/broker/internal/partition"
@@ -24,7 +26,8 @@ type spec struct {
 	founders []raftnode.Replica // of the shard; its first members
 	replicas []raftnode.Replica // the voters, and whoever is about to be one
 	voters   int                // replicas[:voters] are voters, the preferred leader first
-	parting  protocol.BrokerID  // a move takes its replica away; 0: nobody's
+	moves    bool               // a move is under way
+	parting  protocol.BrokerID  // whose replica that move takes away; 0: nobody's
 	config   wire.TopicConfig
 }
 
@@ -63,7 +66,7 @@ func newSpec(t *meta.Topic, p protocol.Partition, self protocol.BrokerID) *spec 
 		s.replicas = append(s.replicas, raftnode.Replica{Broker: r.Broker, ReplicaID: r.ReplicaID})
 	}
 	if m := placed.Move; m != nil {
-		s.parting = m.Remove.Broker
+		s.moves, s.parting = true, m.Remove.Broker
 		if m.Add.Broker != 0 {
 			s.replicas = append(s.replicas, raftnode.Replica{Broker: m.Add.Broker, ReplicaID: m.Add.ReplicaID})
 		}
@@ -118,9 +121,11 @@ type running interface {
 
 // raftHost runs real replicas.
 type raftHost struct {
-	cfg   *Config
-	node  *raftnode.Node
-	fetch *fetcher
+	cfg     *Config
+	node    *raftnode.Node
+	fetch   *fetcher
+	moves   *rate.Limiter // of the bytes that moves copy which repair nothing
+	sending atomic.Int32  // snapshots
 }
 
 var _ host = (*raftHost)(nil)
@@ -129,9 +134,10 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 	onLeading func(protocol.Epoch)) (running, error) {
 	machineConfig := h.cfg.Machine
 	machineConfig.FS, machineConfig.Dir, machineConfig.Partition = h.cfg.FS, dir, s.tp
-	r := &raftReplica{node: h.node, self: h.cfg.Self}
+	r := &raftReplica{node: h.node}
 	r.place(s)
-	machineConfig.Fetch = h.fetch.of(s.tp, func() []protocol.BrokerID { return *r.others.Load() })
+	machineConfig.Fetch = h.fetch.of(s.tp, func() []protocol.BrokerID { return r.placed.Load().others(h.cfg.Self) })
+	machineConfig.Gentle, machineConfig.Sending = func() *rate.Limiter { return h.gentle(r.placed.Load()) }, &h.sending
 	if s.config.SegmentBytes != 0 {
 		machineConfig.Seglog.SegmentBytes = int64(s.config.SegmentBytes)
 	}
@@ -172,6 +178,17 @@ func (h *raftHost) start(s *spec, dir string, onLeader func(raftnode.Leadership)
 		machine.ReplaysTo(to)
 	}
 	return r, nil
+}
+
+// gentle returns the limit for snapshots of a partition while a move copies it that takes a replica from nobody, or from a broker that is alive.
+// What replaces a lost replica, or brings one up that fell behind, is not delayed; and nothing is when as many are being sent as can be, because
+// one of those may wait for the end of another.
+func (h *raftHost) gentle(s *spec) *rate.Limiter {
+	comfort := s.moves && (s.parting == 0 || s.parting == h.cfg.Self || h.cfg.Alive(s.parting))
+	if !comfort || h.sending.Load() >= raftnode.MaxStreams {
+		return nil
+	}
+	return h.moves
 }
 
 func (h *raftHost) stored() map[uint64]uint64 {
@@ -222,8 +239,7 @@ func (h *raftHost) transfer(ctx context.Context, shard uint64, to protocol.Broke
 type raftReplica struct {
 	p      *partition.Partition
 	node   *raftnode.Node
-	self   protocol.BrokerID
-	others atomic.Pointer[[]protocol.BrokerID] // whom to ask for what is damaged here
+	placed atomic.Pointer[spec] // what the metadata wants now
 }
 
 func (r *raftReplica) partition() *partition.Partition { return r.p }
@@ -241,10 +257,7 @@ func (r *raftReplica) configure(c wire.TopicConfig) {
 	r.p.SetRetention(c.RetentionMillis, c.RetentionBytes)
 }
 
-func (r *raftReplica) place(s *spec) {
-	others := s.others(r.self)
-	r.others.Store(&others)
-}
+func (r *raftReplica) place(s *spec) { r.placed.Store(s) }
 
 func (r *raftReplica) setQuorum(hears bool) { r.p.SetQuorum(hears) }
 

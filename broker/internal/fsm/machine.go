@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
+	"golang.org/x/time/rate"
 
 	"github.com/trunkline/trunkline/broker/internal/failpoint"
 	"github.com/trunkline/trunkline/broker/internal/seglog"
@@ -40,6 +41,11 @@ type Config struct {
 	Seglog    seglog.Options
 	// SnapshotBytesPerSecond throttles each snapshot stream; 0 means the default, negative no limit.
 	SnapshotBytesPerSecond int
+	// Gentle returns what a stream waits for as well, a token for each byte; nil: nothing. The goroutine of the stream asks again for
+	// each piece of at most ThrottleBurst bytes. Optional.
+	Gentle func() *rate.Limiter
+	// Sending counts the streams being sent, of all machines that have the same. Optional.
+	Sending *atomic.Int32
 	// MaxProducers and MaxSubscriptions bound the tables; 0 means the default. All replicas of a partition must have
 	// the same values: at the bound they decide what is forgotten or refused.
 	MaxProducers, MaxSubscriptions int
@@ -61,6 +67,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxSubscriptions <= 0 {
 		c.MaxSubscriptions = DefaultMaxSubscriptions
+	}
+	if c.Gentle == nil {
+		c.Gentle = func() *rate.Limiter { return nil }
+	}
+	if c.Sending == nil {
+		c.Sending = new(atomic.Int32)
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
@@ -287,7 +299,9 @@ func (m *Machine) SaveSnapshot(frozen any, w io.Writer, stopc <-chan struct{}) e
 	}
 	defer m.streams.end(f.applied)
 	defer f.view.Close()
-	if err := f.save(m, newThrottle(w, m.cfg.SnapshotBytesPerSecond, stopc)); err != nil {
+	m.cfg.Sending.Add(1)
+	defer m.cfg.Sending.Add(-1)
+	if err := f.save(m, m.throttled(w, stopc)); err != nil {
 		return err
 	}
 	m.cfg.Metrics.sent.Inc()

@@ -14,6 +14,7 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 
 	"github.com/trunkline/trunkline/broker/internal/seglog"
 	"github.com/trunkline/trunkline/broker/internal/storefs"
@@ -287,18 +288,33 @@ func TestRetentionAndTime(t *testing.T) {
 func TestSnapshotThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		w := newThrottle(io.Discard, 1<<20, nil)
+		m := &Machine{cfg: Config{SnapshotBytesPerSecond: 1 << 20}.withDefaults()}
+		w := m.throttled(io.Discard, nil)
 		_, err := w.Write(make([]byte, 5<<20))
 		require.NoError(t, err)
 		require.InDelta(t, 5, time.Since(began).Seconds(), 0.1)
 
 		stopc := make(chan struct{})
-		w = newThrottle(io.Discard, 1, stopc)
+		m.cfg.SnapshotBytesPerSecond = 1
+		w = m.throttled(io.Discard, stopc)
 		time.AfterFunc(time.Minute, func() { close(stopc) })
 		began = time.Now()
 		_, err = w.Write(make([]byte, 5<<20))
 		require.ErrorIs(t, err, sm.ErrSnapshotStopped)
 		require.InDelta(t, 60, time.Since(began).Seconds(), 0.1)
+
+		m.cfg.SnapshotBytesPerSecond = 4 << 20
+		gentle := rate.NewLimiter(1<<20, ThrottleBurst)
+		m.cfg.Gentle = func() *rate.Limiter {
+			if time.Since(began) < 2*time.Second {
+				return gentle
+			}
+			return nil // from now on it is in a hurry
+		}
+		w, began = m.throttled(io.Discard, nil), time.Now()
+		_, err = w.Write(make([]byte, 6<<20))
+		require.NoError(t, err)
+		require.InDelta(t, 2+1, time.Since(began).Seconds(), 0.2)
 	})
 }
 

@@ -28,8 +28,9 @@ const (
 	snapshotEnd = 0x544c5345
 	// snapshotChunk is how much is read and written at once; a batch that is longer goes alone.
 	snapshotChunk = 1 << 20
-	// throttlePiece is what a throttled stream writes between two waits.
+	// throttlePiece is what a throttled stream writes between two waits; ThrottleBurst is what a limit must allow at once for that.
 	throttlePiece = 64 << 10
+	ThrottleBurst = throttlePiece
 
 	streamName = "snapshot stream"
 )
@@ -323,15 +324,17 @@ func (s *streamReader) ended(err error) error {
 
 // throttle is a writer of bounded speed that a closed channel stops.
 type throttle struct {
-	w     io.Writer
-	limit *rate.Limiter // nil: no bound
-	stopc <-chan struct{}
+	w      io.Writer
+	limit  *rate.Limiter // nil: no bound
+	gentle func() *rate.Limiter
+	stopc  <-chan struct{}
 }
 
-func newThrottle(w io.Writer, bytesPerSecond int, stopc <-chan struct{}) *throttle {
-	t := &throttle{w: w, stopc: stopc}
-	if bytesPerSecond > 0 {
-		t.limit = rate.NewLimiter(rate.Limit(bytesPerSecond), throttlePiece)
+// throttled returns a writer at the speed of Config.
+func (m *Machine) throttled(w io.Writer, stopc <-chan struct{}) *throttle {
+	t := &throttle{w: w, gentle: m.cfg.Gentle, stopc: stopc}
+	if n := m.cfg.SnapshotBytesPerSecond; n > 0 {
+		t.limit = rate.NewLimiter(rate.Limit(n), throttlePiece)
 	}
 	return t
 }
@@ -340,8 +343,10 @@ func (t *throttle) Write(b []byte) (int, error) {
 	written := 0
 	for len(b) > 0 {
 		piece := b[:min(len(b), throttlePiece)]
-		if err := t.wait(len(piece)); err != nil {
-			return written, err
+		for _, limit := range []*rate.Limiter{t.limit, t.gentle()} {
+			if err := await(limit, len(piece), t.stopc); err != nil {
+				return written, err
+			}
 		}
 		n, err := t.w.Write(piece)
 		written += n
@@ -353,23 +358,24 @@ func (t *throttle) Write(b []byte) (int, error) {
 	return written, nil
 }
 
-func (t *throttle) wait(n int) error {
+// await waits until a limit allows n more bytes, at most its burst; nil allows all. The only error is sm.ErrSnapshotStopped, once stopc is closed.
+func await(limit *rate.Limiter, n int, stopc <-chan struct{}) error {
 	select {
-	case <-t.stopc:
+	case <-stopc:
 		return sm.ErrSnapshotStopped
 	default:
 	}
-	if t.limit == nil {
+	if limit == nil {
 		return nil
 	}
-	delay := t.limit.ReserveN(time.Now(), n).Delay()
+	delay := limit.ReserveN(time.Now(), n).Delay()
 	if delay <= 0 {
 		return nil
 	}
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
-	case <-t.stopc:
+	case <-stopc:
 		return sm.ErrSnapshotStopped
 	case <-timer.C:
 		return nil

@@ -84,7 +84,7 @@
 //	Inv5  At most one replica of a shard is stored here, and none runs here again after RemoveData.
 //
 // Bounds: two goroutines of our own for the whole node; per shard one small struct, and one for each replica that spoke
-// to it. At most maxStreams snapshots are sent at a time. One change of members per shard is under way. Dragonboat itself takes about
+// to it. At most MaxStreams snapshots are sent at a time. One change of members per shard is under way. Dragonboat itself takes about
 // 210 KB for each idle replica (soft.go). Proposals are bounded by their callers (Dragonboat refuses more than 64 per
 // shard and step with ErrBusy).
 package raftnode

@@ -24,7 +24,7 @@ func routeLogs(log *slog.Logger) {
 	})
 }
 
-// refusals are the lines about a snapshot that was not sent because maxStreams are, or because the connection is lost, which has a
+// refusals are the lines about a snapshot that was not sent because MaxStreams are, or because the connection is lost, which has a
 // line of its own. A broker that was away for long has them several times a second.
 var refusals = map[string]bool{"failed to connect to %s": true, "job count is rate limited %d": true}
 

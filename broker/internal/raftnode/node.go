@@ -37,12 +37,12 @@ const (
 	closeShards = 4
 	// A snapshot worker opens a replica, saves a snapshot for Compact, or sends one to a replica that lags, which can take minutes. All
 	// wait in one queue, so there must be more workers than can be sending.
-	snapshotShards = maxStreams + 4
+	snapshotShards = MaxStreams + 4
 )
 
-// maxStreams is how many snapshots are sent at a time, those of the metadata among them. At the bound Dragonboat refuses the next
+// MaxStreams is how many snapshots are sent at a time, those of the metadata among them. At the bound Dragonboat refuses the next
 // before anything is read for it, and Raft asks again after ten ticks. Each holds a view of its log and some chunks of it.
-const maxStreams = 4
+const MaxStreams = 4
 
 // queueBytesMax bounds the bytes waiting in each of Dragonboat's send queues (four per peer) and receive queues (one
 // per replica); at the bound messages are dropped and Raft sends them again.

@@ -19,7 +19,7 @@ import (
 
 // Log entries kept behind a snapshot that Dragonboat takes by itself: for a partition that is only the one received
 // from another replica, for the metadata shard one every metaSnapshotEntries. The metadata's are small and many are kept: a broker
-// that was away then gets the log, and need not wait for one of the maxStreams of partitions to end.
+// that was away then gets the log, and need not wait for one of the MaxStreams of partitions to end.
 const (
 	partitionKeepEntries = 1000
 	metaSnapshotEntries  = 1000

@@ -19,7 +19,7 @@ import (
 //	tasks and entries applied   2 x 512   2 x 1    only where an apply worker's slices begin: see below
 //	entries kept in memory      512       64       allocated anew with nearly every step of a quiet shard
 //	free ones before it grows   96        16
-//	snapshots being sent        64        4        maxStreams: fewer than the workers that could send them
+//	snapshots being sent        64        4        MaxStreams: fewer than the workers that could send them
 //
 // An apply worker fills the same two slices again and again and clears them only after 200 reloads. What does not fit is in memory
 // of its own, which is free after the call. So a backlog of 512 commands, applied once, would be kept for minutes by each worker, with
@@ -68,7 +68,7 @@ func init() {
 	}{
 		{&receiveQueueLen, 256}, {&incomingProposalsMaxLen, 64}, {&incomingReadIndexMaxLen, 256},
 		{&pendingProposalShards, 2}, {&taskBatchSize, 1}, {&entrySliceSize, 64}, {&minEntrySliceSize, 16},
-		{&maxConnectionCount, maxStreams},
+		{&maxConnectionCount, MaxStreams},
 	} {
 		if *set.what < set.to {
 			panic(fmt.Errorf("raftnode: Dragonboat's soft setting is %d: this version keeps it elsewhere", *set.what))

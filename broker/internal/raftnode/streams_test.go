@@ -67,7 +67,7 @@ func (c *cluster) touch(b *testBroker, shard uint64) {
 // TestStreamsLeaveWorkers: while all snapshots that may be sent at a time take long, other partitions that need one wait, and
 // compaction and opening do not.
 func TestStreamsLeaveWorkers(t *testing.T) {
-	const shards = maxStreams + 2
+	const shards = MaxStreams + 2
 	c := newClusterOf(t, t.TempDir(), 2, 1)
 	one, two := c.open(1), c.open(2)
 	sending, send := make(chan uint64, 100), make(chan struct{})
@@ -96,7 +96,7 @@ func TestStreamsLeaveWorkers(t *testing.T) {
 		c.host(two, &slow{shard: shard}, r.ReplicaID)
 	}
 	busy := map[uint64]bool{}
-	for range maxStreams {
+	for range MaxStreams {
 		select {
 		case shard := <-sending:
 			busy[shard] = true
@@ -104,7 +104,7 @@ func TestStreamsLeaveWorkers(t *testing.T) {
 			require.Fail(t, "no snapshot is sent")
 		}
 	}
-	require.Len(t, busy, maxStreams)
+	require.Len(t, busy, MaxStreams)
 	for shard := range ids {
 		if !busy[shard] {
 			c.touch(one, shard)
@@ -113,7 +113,7 @@ func TestStreamsLeaveWorkers(t *testing.T) {
 	}
 	c.host(one, &slow{shard: testShard + shards}, 1)
 	c.touch(one, testShard+shards)
-	require.Empty(t, sending, "no more than maxStreams at a time")
+	require.Empty(t, sending, "no more than MaxStreams at a time")
 	release()
 	for _, s := range machines {
 		require.Eventually(t, func() bool {

@@ -31,8 +31,8 @@ output "configurations" {
     error_message = "settings.topics.segment_bytes (${local.texts.segment_bytes}) is below limits.max_batch (${local.texts.max_batch}): a batch never crosses a segment."
   }
   precondition {
-    condition     = min(local.amounts.compact_bytes, local.amounts.snapshot_rate, local.amounts.scrub_rate) >= 1048576
-    error_message = "settings: raft.compact_bytes (${local.texts.compact_bytes}), raft.snapshot_rate (${local.texts.snapshot_rate}) and topics.scrub_rate (${local.texts.scrub_rate}) must be at least 1MiB."
+    condition     = min(local.amounts.compact_bytes, local.amounts.snapshot_rate, local.amounts.scrub_rate, local.amounts.move_rate) >= 1048576
+    error_message = "settings: raft.compact_bytes (${local.texts.compact_bytes}), raft.snapshot_rate (${local.texts.snapshot_rate}), topics.scrub_rate (${local.texts.scrub_rate}) and moves.rate (${local.texts.move_rate}) must be at least 1MiB."
   }
   precondition {
     condition     = local.amounts.tick >= 10 && local.amounts.tick <= 1000

@@ -31,6 +31,7 @@ variable "settings" {
     moves = optional(object({
       concurrent   = optional(number)
       per_broker   = optional(number)
+      rate         = optional(string)
       repair_after = optional(string)
       keep_leaders = optional(bool)
       calm_after   = optional(string)
@@ -46,8 +47,9 @@ variable "settings" {
       "limits.tail_cache"           = var.settings.limits.tail_cache, "limits.disk_reserve" = var.settings.limits.disk_reserve,
       "raft.compact_bytes"          = var.settings.raft.compact_bytes, "raft.snapshot_rate" = var.settings.raft.snapshot_rate,
       "topics.segment_bytes"        = var.settings.topics.segment_bytes, "topics.scrub_rate" = var.settings.topics.scrub_rate,
+      "moves.rate"                  = var.settings.moves.rate,
     } : can(regex("^[1-9][0-9]*(B|kB|KiB|MB|MiB|GB|GiB|TB|TiB)$", coalesce(v, "1B")))])
-    error_message = "settings: a size is a whole number above 0 with its unit, for instance 64MiB: ${join(", ", [for k, v in merge(var.settings.limits, { compact_bytes = var.settings.raft.compact_bytes, snapshot_rate = var.settings.raft.snapshot_rate, segment_bytes = var.settings.topics.segment_bytes, scrub_rate = var.settings.topics.scrub_rate }) : "${k} = \"${v}\"" if v != null && !startswith(k, "max_conn") && !startswith(k, "max_str") && !can(regex("^[1-9][0-9]*(B|kB|KiB|MB|MiB|GB|GiB|TB|TiB)$", v))])}."
+    error_message = "settings: a size is a whole number above 0 with its unit, for instance 64MiB: ${join(", ", [for k, v in merge(var.settings.limits, { compact_bytes = var.settings.raft.compact_bytes, snapshot_rate = var.settings.raft.snapshot_rate, segment_bytes = var.settings.topics.segment_bytes, scrub_rate = var.settings.topics.scrub_rate, rate = var.settings.moves.rate }) : "${k} = \"${v}\"" if v != null && !startswith(k, "max_conn") && !startswith(k, "max_str") && !can(regex("^[1-9][0-9]*(B|kB|KiB|MB|MiB|GB|GiB|TB|TiB)$", v))])}."
   }
   validation {
     condition = alltrue([for v in [
@@ -97,6 +99,7 @@ locals {
     snapshot_rate        = coalesce(var.settings.raft.snapshot_rate, "64MiB")
     segment_bytes        = coalesce(var.settings.topics.segment_bytes, "64MiB")
     scrub_rate           = coalesce(var.settings.topics.scrub_rate, "16MiB")
+    move_rate            = coalesce(var.settings.moves.rate, "16MiB")
     tick                 = coalesce(var.settings.raft.tick, "500ms")
     silent_after         = coalesce(var.settings.raft.silent_after, "400ms")
     retain_every         = coalesce(var.settings.topics.retain_every, "30s")

@@ -346,6 +346,14 @@ run "silence_after_the_election" {
   expect_failures = [output.configurations]
 }
 
+run "moves_too_slow" {
+  command = plan
+  variables {
+    settings = { moves = { rate = "1kB" } }
+  }
+  expect_failures = [output.configurations]
+}
+
 run "repair_too_soon" {
   command = plan
   variables {
