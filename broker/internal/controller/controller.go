@@ -71,7 +71,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c.host = &raftHost{
 		cfg: &c.cfg, node: cfg.Node, fetch: newFetcher(cfg.FetchFrom),
-		moves: rate.NewLimiter(rate.Limit(c.cfg.MoveRate), max(fsm.ThrottleBurst, c.cfg.MoveRate/20)),
+		moves: rate.NewLimiter(rate.Limit(c.cfg.MoveRate), max(fsm.ThrottlePiece, c.cfg.MoveRate/20)),
 	}
 	return c, nil
 }

@@ -42,7 +42,7 @@ type Config struct {
 	// SnapshotBytesPerSecond throttles each snapshot stream; 0 means the default, negative no limit.
 	SnapshotBytesPerSecond int
 	// Gentle returns what a stream waits for as well, a token for each byte; nil: nothing. The goroutine of the stream asks again for
-	// each piece of at most ThrottleBurst bytes. Optional.
+	// each piece of at most ThrottlePiece bytes. Optional.
 	Gentle func() *rate.Limiter
 	// Sending counts the streams being sent, of all machines that have the same. Optional.
 	Sending *atomic.Int32

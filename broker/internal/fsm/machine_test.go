@@ -304,7 +304,7 @@ func TestSnapshotThrottle(t *testing.T) {
 		require.InDelta(t, 60, time.Since(began).Seconds(), 0.1)
 
 		m.cfg.SnapshotBytesPerSecond = 4 << 20
-		gentle := rate.NewLimiter(1<<20, ThrottleBurst)
+		gentle := rate.NewLimiter(1<<20, ThrottlePiece)
 		m.cfg.Gentle = func() *rate.Limiter {
 			if time.Since(began) < 2*time.Second {
 				return gentle

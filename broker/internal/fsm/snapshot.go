@@ -28,9 +28,8 @@ const (
 	snapshotEnd = 0x544c5345
 	// snapshotChunk is how much is read and written at once; a batch that is longer goes alone.
 	snapshotChunk = 1 << 20
-	// throttlePiece is what a throttled stream writes between two waits; ThrottleBurst is what a limit must allow at once for that.
-	throttlePiece = 64 << 10
-	ThrottleBurst = throttlePiece
+	// ThrottlePiece is what a throttled stream writes between two waits: a limit must allow so many bytes at once.
+	ThrottlePiece = 64 << 10
 
 	streamName = "snapshot stream"
 )
@@ -334,7 +333,7 @@ type throttle struct {
 func (m *Machine) throttled(w io.Writer, stopc <-chan struct{}) *throttle {
 	t := &throttle{w: w, gentle: m.cfg.Gentle, stopc: stopc}
 	if n := m.cfg.SnapshotBytesPerSecond; n > 0 {
-		t.limit = rate.NewLimiter(rate.Limit(n), throttlePiece)
+		t.limit = rate.NewLimiter(rate.Limit(n), ThrottlePiece)
 	}
 	return t
 }
@@ -342,7 +341,7 @@ func (m *Machine) throttled(w io.Writer, stopc <-chan struct{}) *throttle {
 func (t *throttle) Write(b []byte) (int, error) {
 	written := 0
 	for len(b) > 0 {
-		piece := b[:min(len(b), throttlePiece)]
+		piece := b[:min(len(b), ThrottlePiece)]
 		for _, limit := range []*rate.Limiter{t.limit, t.gentle()} {
 			if err := await(limit, len(piece), t.stopc); err != nil {
 				return written, err
