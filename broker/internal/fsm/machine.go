@@ -42,7 +42,7 @@ type Config struct {
 	// SnapshotBytesPerSecond throttles each snapshot stream; 0 means the default, negative no limit.
 	SnapshotBytesPerSecond int
 	// Gentle returns what a stream waits for as well, a token for each byte; nil: nothing. The goroutine of the stream asks again for
-	// each piece of at most ThrottlePiece bytes. Optional.
+	// each piece of at most ThrottlePiece bytes, unless the stream is slower than twice what is applied meanwhile (throttle). Optional.
 	Gentle func() *rate.Limiter
 	// Sending counts the streams being sent, of all machines that have the same. Optional.
 	Sending *atomic.Int32
@@ -301,7 +301,7 @@ func (m *Machine) SaveSnapshot(frozen any, w io.Writer, stopc <-chan struct{}) e
 	defer f.view.Close()
 	m.cfg.Sending.Add(1)
 	defer m.cfg.Sending.Add(-1)
-	if err := f.save(m, m.throttled(w, stopc)); err != nil {
+	if err := f.save(m, m.throttled(f, w, stopc)); err != nil {
 		return err
 	}
 	m.cfg.Metrics.sent.Inc()

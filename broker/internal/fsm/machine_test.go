@@ -289,14 +289,15 @@ func TestSnapshotThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		m := &Machine{cfg: Config{SnapshotBytesPerSecond: 1 << 20}.withDefaults()}
-		w := m.throttled(io.Discard, nil)
+		moment := &frozenState{}
+		w := m.throttled(moment, io.Discard, nil)
 		_, err := w.Write(make([]byte, 5<<20))
 		require.NoError(t, err)
 		require.InDelta(t, 5, time.Since(began).Seconds(), 0.1)
 
 		stopc := make(chan struct{})
 		m.cfg.SnapshotBytesPerSecond = 1
-		w = m.throttled(io.Discard, stopc)
+		w = m.throttled(moment, io.Discard, stopc)
 		time.AfterFunc(time.Minute, func() { close(stopc) })
 		began = time.Now()
 		_, err = w.Write(make([]byte, 5<<20))
@@ -311,10 +312,26 @@ func TestSnapshotThrottle(t *testing.T) {
 			}
 			return nil // from now on it is in a hurry
 		}
-		w, began = m.throttled(io.Discard, nil), time.Now()
+		w, began = m.throttled(moment, io.Discard, nil), time.Now()
 		_, err = w.Write(make([]byte, 6<<20))
 		require.NoError(t, err)
 		require.InDelta(t, 2+1, time.Since(began).Seconds(), 0.2)
+
+		// 1.5 MiB a second are applied meanwhile: twice as much is sent, not what is gentle.
+		m.cfg.Gentle = func() *rate.Limiter { return gentle }
+		w, began = m.throttled(moment, io.Discard, nil), time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var applying sync.WaitGroup
+		applying.Go(func() {
+			for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+				m.appliedBytes.Add(15 << 10)
+			}
+		})
+		_, err = w.Write(make([]byte, 12<<20))
+		cancel()
+		applying.Wait()
+		require.NoError(t, err)
+		require.InDelta(t, 4, time.Since(began).Seconds(), 0.2)
 	})
 }
 

@@ -37,6 +37,7 @@ const (
 // frozenState is one moment of a machine.
 type frozenState struct {
 	applied uint64
+	bytes   uint64 // Machine.AppliedBytes then
 	head    []byte // the encoded state
 	log     *seglog.Log
 	view    *seglog.View // of log
@@ -96,7 +97,7 @@ func (m *Machine) freeze() (*frozenState, error) {
 			view.Start(), view.Next(), m.st.start, m.st.next))
 	}
 	m.streams.begin(m.st.applied)
-	return &frozenState{applied: m.st.applied, head: head, log: log, view: view}, nil
+	return &frozenState{applied: m.st.applied, bytes: m.AppliedBytes(), head: head, log: log, view: view}, nil
 }
 
 // save writes the stream to w.
@@ -321,17 +322,21 @@ func (s *streamReader) ended(err error) error {
 	return err
 }
 
-// throttle is a writer of bounded speed that a closed channel stops.
+// throttle is a writer of bounded speed that a closed channel stops. It is gentle only as long as it sends at least twice as much as
+// is applied meanwhile: the Raft log is kept behind a stream, and if that grew faster than the stream, the replica that gets it would
+// need another snapshot, and another.
 type throttle struct {
-	w      io.Writer
-	limit  *rate.Limiter // nil: no bound
-	gentle func() *rate.Limiter
-	stopc  <-chan struct{}
+	w       io.Writer
+	limit   *rate.Limiter // nil: no bound
+	gentle  func() *rate.Limiter
+	applied func() uint64 // bytes of commands since the state of the stream
+	sent    uint64
+	stopc   <-chan struct{}
 }
 
-// throttled returns a writer at the speed of Config.
-func (m *Machine) throttled(w io.Writer, stopc <-chan struct{}) *throttle {
-	t := &throttle{w: w, gentle: m.cfg.Gentle, stopc: stopc}
+// throttled returns a writer at the speed of Config for the stream of a state.
+func (m *Machine) throttled(f *frozenState, w io.Writer, stopc <-chan struct{}) *throttle {
+	t := &throttle{w: w, gentle: m.cfg.Gentle, applied: func() uint64 { return m.AppliedBytes() - f.bytes }, stopc: stopc}
 	if n := m.cfg.SnapshotBytesPerSecond; n > 0 {
 		t.limit = rate.NewLimiter(rate.Limit(n), ThrottlePiece)
 	}
@@ -342,13 +347,17 @@ func (t *throttle) Write(b []byte) (int, error) {
 	written := 0
 	for len(b) > 0 {
 		piece := b[:min(len(b), ThrottlePiece)]
-		for _, limit := range []*rate.Limiter{t.limit, t.gentle()} {
-			if err := await(limit, len(piece), t.stopc); err != nil {
+		if err := await(t.limit, len(piece), t.stopc); err != nil {
+			return written, err
+		}
+		if 2*t.applied() <= t.sent {
+			if err := await(t.gentle(), len(piece), t.stopc); err != nil {
 				return written, err
 			}
 		}
 		n, err := t.w.Write(piece)
 		written += n
+		t.sent += uint64(n)
 		if err != nil {
 			return written, err
 		}
