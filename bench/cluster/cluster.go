@@ -23,6 +23,7 @@ type Broker struct {
 	Listen    string `json:"listen"`
 	Raft      string `json:"raft"`
 	Admin     string `json:"admin"`
+	Joined    bool   `json:"joined,omitempty"` // the running cluster, and did not found it
 
 	// Others use these addresses instead of Listen and Raft, if something stands between; empty: nothing does.
 	FrontListen string `json:"front_listen,omitempty"`
