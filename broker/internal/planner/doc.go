@@ -23,7 +23,7 @@
 // Invariants:
 //
 //	Inv1  at most Limits.Concurrent moves are under way, and at most Limits.PerBroker of them into and as many out of one broker;
-//	      moves of repair may be twice as many, so that comfort never delays safety.
+//	      moves that replace what is lost, or silent and leaving, may be twice as many, so that comfort never delays safety.
 //	Inv2  no two actions of one plan are about the same partition.
 //	Inv3  every move of spread and balance lowers (zones lacking, sum of squares of counts) in lexical order, so they end.
 //	Inv4  a partition is moved only if a majority of its voters is alive: otherwise nothing could be changed, and nothing is begun.

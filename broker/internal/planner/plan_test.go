@@ -215,6 +215,19 @@ func TestALeavingBrokerIsPatientAndUndisturbed(t *testing.T) {
 	requireEven(t, replicas, 1, 2, 4, 5)
 }
 
+// TestALostBrokerThatIsReplacedIsInAHurry: an operator need not wait until it counts as dead.
+func TestALostBrokerThatIsReplacedIsInAHurry(t *testing.T) {
+	s := cluster(t, 3, nowhere)
+	s.topic("calls", 16, 3)
+	s.register(4, "", false)
+	s.register(5, "", false)
+	s.settle()
+	s.set(3, meta.Leaving)
+	require.Len(t, Plan(s.meta.Image(), s.facts(), testLimits), testLimits.PerBroker)
+	s.dead[3] = time.Second
+	require.Len(t, Plan(s.meta.Image(), s.facts(), testLimits), urgent*testLimits.PerBroker)
+}
+
 func TestDeadBrokerIsReplaced(t *testing.T) {
 	s := cluster(t, 4, nowhere)
 	s.topic("calls", 8, 3)

@@ -89,14 +89,18 @@ func (p *plan) replace(x part, from protocol.BrokerID, factor int, reason string
 	}
 }
 
-// leave empties brokers that leave, and retires those that are empty. Nothing is in danger meanwhile, so it is as patient as balance. The
-// replica of the metadata goes last: without it a broker learns of no move any more, and could not give away what it leads.
+// leave empties brokers that leave, and retires those that are empty. Nothing is in danger meanwhile, so it is as patient as balance, unless
+// the broker is silent: somebody replaces a lost one. The replica of the metadata goes last: without it a broker learns of no move any more,
+// and could not give away what it leads.
 func (p *plan) leave() {
 	for _, b := range p.im.Brokers() {
 		if b.State != meta.Leaving {
 			continue
 		}
-		empty := true
+		empty, factor := true, patient
+		if !p.alive(b.ID) {
+			factor = urgent
+		}
 		for _, x := range p.parts {
 			if _, _, there := x.Placed(b.ID); !there || x.topic == nil {
 				continue
@@ -104,14 +108,14 @@ func (p *plan) leave() {
 			empty = false
 			p.leaving = p.leaving || x.Move != nil || len(p.strangers(x)) > 0
 			if _, voter := x.On(b.ID); voter {
-				p.replace(x, b.ID, patient, "broker %d leaves", b.ID)
+				p.replace(x, b.ID, factor, "broker %d leaves", b.ID)
 			}
 		}
 		_, _, there := p.im.Meta.Placed(b.ID)
 		switch {
 		case !empty:
 		case there:
-			p.replace(p.parts[0], b.ID, patient, "broker %d leaves", b.ID)
+			p.replace(p.parts[0], b.ID, factor, "broker %d leaves", b.ID)
 		default:
 			p.actions = append(p.actions, Action{Kind: Retire, Broker: b.ID, Reason: "it has left"})
 		}
