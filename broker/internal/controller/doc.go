@@ -27,5 +27,5 @@
 //	Inv5  a replica is never started on a directory that is not the one it wrote (BrokenError).
 //
 // Bounds: one slot per local shard. A start that fails is tried again after retryMin, doubled up to retryMax.
-// At most maxFetches requests of repairs are under way; more wait.
+// At most maxFetches requests of repairs are under way; more wait. Snapshots sent for moves that repair nothing take Config.MoveRate together.
 package controller

@@ -275,15 +275,22 @@ func TestAMoveIsMade(t *testing.T) {
 	})
 }
 
+// leave makes the leader of a partition leave and begins to move its replica.
+func (f *fake) leave(t *testing.T) *meta.Partition {
+	t.Helper()
+	topic := f.cluster(t, 1)
+	p := &topic.Partitions[0]
+	require.NoError(t, f.SetBrokerState(t.Context(), p.Replicas[0].Broker, 0, meta.Leaving))
+	f.move(t, topic, 0, true)
+	return p
+}
+
 // TestALeadershipThatIsHandedOverGoesFirst: a leaving broker adds no replica to what it leads, since its successor would send it a second
 // snapshot. It does if nobody takes the leadership.
 func TestALeadershipThatIsHandedOverGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		topic := f.cluster(t, 1)
-		p := &topic.Partitions[0]
-		require.NoError(t, f.SetBrokerState(t.Context(), p.Replicas[0].Broker, 0, meta.Leaving))
-		shard, _ := f.move(t, topic, 0, true)
+		p := f.leave(t)
 		m, _ := f.run(t)
 		in(partingTime - 200*time.Millisecond)
 		require.Empty(t, f.said())
@@ -293,18 +300,15 @@ func TestALeadershipThatIsHandedOverGoesFirst(t *testing.T) {
 		require.NotEmpty(t, f.said(), "nobody took it")
 		in(time.Second)
 		require.Empty(t, f.Image().Moves())
-		require.Len(t, f.shards[shard].Voters, 3)
+		require.Len(t, f.shards[p.Shard].Voters, 3)
 	})
 }
 
 func TestASuccessorDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		topic := f.cluster(t, 1)
-		p := &topic.Partitions[0]
-		require.NoError(t, f.SetBrokerState(t.Context(), p.Replicas[0].Broker, 0, meta.Leaving))
-		shard, _ := f.move(t, topic, 0, true)
-		f.lead(shard, p.Replicas[1].ReplicaID)
+		p := f.leave(t)
+		f.lead(p.Shard, p.Replicas[1].ReplicaID)
 		f.run(t)
 		in(time.Second)
 		require.Empty(t, f.Image().Moves())

@@ -191,12 +191,18 @@ func TestGrowAndShrink(t *testing.T) {
 	requireEven(t, leaders, 2, 3, 5)
 }
 
-func TestALeavingBrokerIsPatientAndUndisturbed(t *testing.T) {
+// joined returns a cluster of five brokers, of which two joined it and got their share of a topic.
+func joined(t require.TestingT, partitions uint32) *sim {
 	s := cluster(t, 3, nowhere)
-	s.topic("calls", 8, 3)
+	s.topic("calls", partitions, 3)
 	s.register(4, "", false)
 	s.register(5, "", false)
 	s.settle()
+	return s
+}
+
+func TestALeavingBrokerIsPatientAndUndisturbed(t *testing.T) {
+	s := joined(t, 8)
 	s.set(3, meta.Leaving)
 	for range 1000 {
 		for _, a := range s.plan() {
@@ -217,11 +223,7 @@ func TestALeavingBrokerIsPatientAndUndisturbed(t *testing.T) {
 
 // TestALostBrokerThatIsReplacedIsInAHurry: an operator need not wait until it counts as dead.
 func TestALostBrokerThatIsReplacedIsInAHurry(t *testing.T) {
-	s := cluster(t, 3, nowhere)
-	s.topic("calls", 16, 3)
-	s.register(4, "", false)
-	s.register(5, "", false)
-	s.settle()
+	s := joined(t, 16)
 	s.set(3, meta.Leaving)
 	require.Len(t, Plan(s.meta.Image(), s.facts(), testLimits), testLimits.PerBroker)
 	s.dead[3] = time.Second
